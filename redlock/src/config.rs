@@ -1,0 +1,239 @@
+//! The builder: every setting with its default, every mistake with its value.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{ConfigError, TtlProblem};
+use crate::manager::Redlock;
+use crate::node::Node;
+#[cfg(feature = "redis")]
+use crate::node::redis::RedisNode;
+use crate::resource::{MAX_NAME, RESERVED_PREFIX, shorten};
+use crate::round::Nodes;
+use crate::validity::{MAX_TTL, drift, validity};
+
+/// Configures a [`Redlock`]. Nothing connects before the first lock; no runtime is needed.
+///
+/// ```
+/// use std::time::Duration;
+/// use redlock::{ConfigError, Redlock, SimNode};
+///
+/// let redlock = Redlock::builder()
+///     .node(SimNode::new("one"))
+///     .ttl(Duration::from_secs(10))
+///     .wait(Duration::from_secs(15))
+///     .build()?;
+///
+/// let refused = Redlock::builder().node(SimNode::new("one")).ttl(Duration::ZERO).build();
+/// assert!(matches!(refused, Err(ConfigError::InvalidTtl { .. })));
+/// # Ok::<(), ConfigError>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct Builder {
+    nodes: Vec<Result<Arc<dyn Node>, ConfigError>>,
+    ttl: Duration,
+    max_ttl: Option<Duration>,
+    wait: Option<Duration>,
+    node_timeout: Duration,
+    drift_factor: f64,
+    key_prefix: String,
+    owner: Option<String>,
+}
+
+impl Builder {
+    pub(crate) fn new() -> Self {
+        Self {
+            nodes: Vec::new(),
+            ttl: Duration::from_secs(10),
+            max_ttl: None,
+            wait: Some(Duration::from_secs(15)),
+            node_timeout: Duration::from_millis(50),
+            drift_factor: 0.01,
+            key_prefix: String::new(),
+            owner: None,
+        }
+    }
+
+    /// Adds Redis nodes by URL: `redis://[user:password@]host[:port][/db]`, `rediss://` for TLS
+    /// (feature `tls`), `unix:///path` for a unix socket. A password in a URL shows up in no
+    /// message.
+    #[cfg(feature = "redis")]
+    pub fn nodes<I>(mut self, urls: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: AsRef<str>,
+    {
+        let open = |url: I::Item| Ok(Arc::new(RedisNode::open(url.as_ref())?) as Arc<dyn Node>);
+        self.nodes.extend(urls.into_iter().map(open));
+        self
+    }
+
+    /// Adds one node of any kind.
+    pub fn node(mut self, node: impl Node) -> Self {
+        self.nodes.push(Ok(Arc::new(node)));
+        self
+    }
+
+    /// Lease time where a request names none. Default: 10 s.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// Longest lease that any client of these nodes takes; must be the same in all of them.
+    /// Default: the ttl.
+    pub fn max_ttl(mut self, max_ttl: Duration) -> Self {
+        self.max_ttl = Some(max_ttl);
+        self
+    }
+
+    /// How long [`lock`](Redlock::lock) waits where a request says nothing; `None` for ever.
+    /// Default: 15 s.
+    pub fn wait(mut self, wait: impl Into<Option<Duration>>) -> Self {
+        self.wait = wait.into();
+        self
+    }
+
+    /// How long one node may take to answer before the round goes on without it. A round waits
+    /// that long only while a quorum hangs on it. Default: 50 ms.
+    pub fn node_timeout(mut self, timeout: Duration) -> Self {
+        self.node_timeout = timeout;
+        self
+    }
+
+    /// What clocks may differ by, as a part of the ttl; 2 ms come on top. Default: 0.01.
+    pub fn drift_factor(mut self, factor: f64) -> Self {
+        self.drift_factor = factor;
+        self
+    }
+
+    /// Put before every resource name to make its key. `""` (the default) and `"redlock:"` are
+    /// the two families that other languages' locks use.
+    pub fn key_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.key_prefix = prefix.into();
+        self
+    }
+
+    /// Readable start of every value this process writes, shown by
+    /// [`inspect`](Redlock::inspect). Default: `host:pid`.
+    pub fn owner(mut self, owner: impl Into<String>) -> Self {
+        self.owner = Some(owner.into());
+        self
+    }
+
+    /// Checks everything. Does no I/O and needs no runtime.
+    ///
+    /// # Errors
+    ///
+    /// The first mistake found, as the [`ConfigError`] that carries its value.
+    pub fn build(self) -> Result<Redlock, ConfigError> {
+        let terms = Terms {
+            ttl: self.ttl,
+            max_ttl: self.max_ttl.unwrap_or(self.ttl),
+            node_timeout: self.node_timeout,
+            drift_factor: self.drift_factor,
+        };
+        let nodes: Nodes = self.nodes.into_iter().collect::<Result<_, _>>()?;
+        check_nodes(&nodes)?;
+        terms.validate()?;
+        check_prefix(&self.key_prefix)?;
+        let owner = self.owner.unwrap_or_else(default_owner);
+        check_owner(&owner)?;
+        Ok(Redlock::new(nodes, terms, self.wait, self.key_prefix, owner))
+    }
+}
+
+/// The terms under which leases are taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) ttl: Duration,
+    pub(crate) max_ttl: Duration,
+    pub(crate) node_timeout: Duration,
+    drift_factor: f64,
+}
+
+impl Terms {
+    /// Whether a lease of `ttl` is possible.
+    pub(crate) fn check(&self, ttl: Duration) -> Result<(), TtlProblem> {
+        if ttl > self.max_ttl {
+            return Err(TtlProblem::AboveMax { max_ttl: self.max_ttl });
+        }
+        let drift = drift(ttl, self.drift_factor);
+        if ttl <= drift { Err(TtlProblem::NotAboveDrift { drift }) } else { Ok(()) }
+    }
+
+    /// What is left of a lease of `ttl` after `elapsed`, if anything is.
+    pub(crate) fn validity(&self, ttl: Duration, elapsed: Duration) -> Option<Duration> {
+        validity(ttl, elapsed, self.drift_factor)
+    }
+
+    /// How long a round for a lease of `ttl` may take: longer than the lease makes no sense.
+    pub(crate) fn round_limit(&self, ttl: Duration) -> Duration {
+        self.node_timeout.min(ttl)
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        let &Self { ttl, max_ttl, node_timeout: timeout, drift_factor: factor } = self;
+        if !(0.0..=0.5).contains(&factor) {
+            return Err(ConfigError::InvalidDriftFactor { factor });
+        }
+        if timeout.is_zero() {
+            return Err(ConfigError::InvalidNodeTimeout { timeout });
+        }
+        if max_ttl < ttl {
+            return Err(ConfigError::MaxTtlBelowTtl { max_ttl, ttl });
+        }
+        if max_ttl > MAX_TTL {
+            return Err(ConfigError::MaxTtlTooLong { max_ttl, allowed: MAX_TTL });
+        }
+        self.check(ttl).map_err(|problem| ConfigError::InvalidTtl { ttl, problem })
+    }
+}
+
+fn check_nodes(nodes: &Nodes) -> Result<(), ConfigError> {
+    if nodes.is_empty() {
+        return Err(ConfigError::NoNodes);
+    }
+    for (index, node) in nodes.iter().enumerate() {
+        if let Some(first) = nodes[..index].iter().find(|first| first.name() == node.name()) {
+            let (first, second) = (first.name().to_owned(), node.name().to_owned());
+            return Err(ConfigError::DuplicateNode { first, second });
+        }
+    }
+    Ok(())
+}
+
+fn check_prefix(prefix: &str) -> Result<(), ConfigError> {
+    let refuse = |reason: String| Err(ConfigError::InvalidKeyPrefix { prefix: shorten(prefix), reason });
+    if prefix.len() > MAX_NAME {
+        return refuse(format!("{} bytes long, at most {MAX_NAME} are allowed", prefix.len()));
+    }
+    if prefix.starts_with(RESERVED_PREFIX) {
+        return refuse(format!("keys that begin with `{RESERVED_PREFIX}` hold fencing tokens"));
+    }
+    Ok(())
+}
+
+fn check_owner(owner: &str) -> Result<(), ConfigError> {
+    let printable = owner.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+    if owner.len() <= 128 && printable {
+        return Ok(());
+    }
+    Err(ConfigError::InvalidOwner { owner: shorten(owner).escape_debug().to_string() })
+}
+
+fn default_owner() -> String {
+    let host: String = host().chars().filter(char::is_ascii_graphic).take(100).collect();
+    format!("{host}:{}", std::process::id())
+}
+
+#[cfg(target_os = "linux")]
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn host() -> String {
+    std::env::var("HOSTNAME").unwrap_or_else(|_| "host".to_owned())
+}

@@ -1,0 +1,309 @@
+//! A won lock: what is left of it, how it is extended, and the moment it is over.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::clock::Moment;
+use crate::error::{ExtendError, LossReason, Released};
+use crate::manager::Shared;
+use crate::node::Request;
+use crate::quorum::Outcome;
+use crate::resource::Claim;
+use crate::round::{Round, Until, Verdict};
+
+/// Timers do not count the time a machine is suspended, so whoever waits looks at the clock at
+/// least this often.
+pub(crate) const RECHECK: Duration = Duration::from_millis(250);
+
+/// A lease as [`run`](crate::LockRequest::run) lends it to the work: it can be watched and
+/// extended; only the guard that owns it can release it.
+#[derive(Clone)]
+pub struct Lease {
+    core: Arc<Core>,
+}
+
+/// What guard, renewal and waiters share of one lease.
+pub(crate) struct Core {
+    /// Tells leases apart that are due at the same moment.
+    id: u64,
+    shared: Arc<Shared>,
+    claim: Arc<Claim>,
+    /// The round that won it: tells which nodes never saw the request.
+    won_by: Arc<Round>,
+    state: Mutex<State>,
+    over: Notify,
+}
+
+struct State {
+    deadline: Moment,
+    /// What a renewal asks for.
+    ttl: Duration,
+    /// When to renew next; `None` where nobody asked for renewal.
+    renew_at: Option<Moment>,
+    /// Set once, when the lease is over.
+    loss: Option<LossReason>,
+    /// Where the renewal task has this lease noted down.
+    noted: Option<Moment>,
+}
+
+/// What the renewal task has to do for a lease.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Nothing any more.
+    Over,
+    /// Extend it now.
+    Renew,
+    /// Look again then.
+    At(Moment),
+}
+
+impl Lease {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        claim: Arc<Claim>,
+        won_by: Arc<Round>,
+        start: Moment,
+        terms: (Duration, Duration),
+        renew: bool,
+    ) -> Self {
+        let (ttl, validity) = terms;
+        let state = State {
+            deadline: start.after(validity),
+            ttl,
+            renew_at: renew.then(|| start.after(ttl / 3)),
+            loss: None,
+            noted: None,
+        };
+        let id = shared.next_id();
+        let core = Core { id, shared, claim, won_by, state: Mutex::new(state), over: Notify::new() };
+        Self { core: Arc::new(core) }
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// What is left of the lease; zero once it is lost or released.
+    #[must_use]
+    pub fn validity(&self) -> Duration {
+        self.core.validity()
+    }
+
+    /// Whether the lease still stands. True now says nothing of a moment later: whoever must be
+    /// sure does the work in less than [`validity`](Self::validity).
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        !self.validity().is_zero()
+    }
+
+    /// Resolves when the lease is over, with the reason. Many may wait; it does not keep the
+    /// lease alive, and needs a runtime with time enabled.
+    ///
+    /// A hung node cannot delay it: the end of validity is watched as well as failed renewals.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel-safe: it only watches.
+    pub fn lost(&self) -> impl Future<Output = LossReason> + Send + use<> {
+        let core = Arc::clone(&self.core);
+        async move { core.lost().await }
+    }
+
+    /// Asks the nodes to let the lease live `ttl` from now, and makes that the ttl of renewals.
+    /// Never shortens a lease.
+    ///
+    /// # Errors
+    ///
+    /// [`ExtendError::Lost`] when the lease is over, before or because of this;
+    /// [`ExtendError::Unavailable`] when no quorum answered, the lease then stands as it was;
+    /// [`ExtendError::InvalidTtl`] without I/O.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel-safe: dropped half-way, the lease stands as it was, and nodes that were reached
+    /// keep the key longer than anybody counts on.
+    pub async fn extend(&self, ttl: Duration) -> Result<(), ExtendError> {
+        self.core.shared.terms.check(ttl).map_err(|problem| ExtendError::InvalidTtl { ttl, problem })?;
+        self.core.extend(ttl).await?;
+        self.core.lock().ttl = ttl;
+        self.core.shared.renewals.note(&self.core);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease")
+            .field("keys", &self.core.claim.keys())
+            .field("value", &self.core.claim.value())
+            .field("validity", &self.validity())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The reason why the lease is over, if it is: whoever looks first notices the deadline.
+    pub(crate) fn loss(&self) -> Option<LossReason> {
+        let now = self.shared.clock.now();
+        let state = self.lock();
+        if state.loss.is_none() && now >= state.deadline {
+            return Some(self.end(state, LossReason::Deadline));
+        }
+        state.loss
+    }
+
+    fn validity(&self) -> Duration {
+        if self.loss().is_some() {
+            return Duration::ZERO;
+        }
+        self.lock().deadline.since(self.shared.clock.now())
+    }
+
+    async fn lost(&self) -> LossReason {
+        loop {
+            let mut over = std::pin::pin!(self.over.notified());
+            // Enlisted before the look, so that a loss in between is not missed.
+            over.as_mut().enable();
+            if let Some(reason) = self.loss() {
+                return reason;
+            }
+            let _ = tokio::time::timeout(self.validity().min(RECHECK), over).await;
+        }
+    }
+
+    /// Ends the lease once; later reasons do not count.
+    fn end(&self, mut state: MutexGuard<'_, State>, reason: LossReason) -> LossReason {
+        let reason = *state.loss.get_or_insert(reason);
+        drop(state);
+        self.over.notify_waiters();
+        if reason != LossReason::Released {
+            tracing::warn!(keys = ?self.claim.keys(), %reason, "lease lost");
+        }
+        reason
+    }
+
+    /// One extension round: success is a quorum, over all nodes, of those that still held the
+    /// value, within the old validity.
+    pub(crate) async fn extend(&self, ttl: Duration) -> Result<(), ExtendError> {
+        let shared = &self.shared;
+        if let Some(reason) = self.loss() {
+            return Err(ExtendError::Lost(reason));
+        }
+        let start = shared.clock.now();
+        let request = |_| Ok(Request::Extend { claim: Arc::clone(&self.claim), ttl });
+        let round = Round::ask(&shared.nodes, request);
+        let verdict = round.wait(Until::Decided, shared.terms.round_limit(ttl)).await;
+        if let Some(reason) = self.loss() {
+            return Err(ExtendError::Lost(reason));
+        }
+        let elapsed = shared.clock.now().since(start);
+        match (verdict.outcome, shared.terms.validity(ttl, elapsed)) {
+            (Outcome::Won, Some(validity)) => {
+                let mut state = self.lock();
+                state.deadline = state.deadline.max(start.after(elapsed + validity));
+                if state.renew_at.is_some() {
+                    state.renew_at = Some(start.after(ttl / 3));
+                }
+                Ok(())
+            }
+            _ => Err(self.not_extended(&verdict)),
+        }
+    }
+
+    fn not_extended(&self, verdict: &Verdict) -> ExtendError {
+        if verdict.tally.refuted() {
+            return ExtendError::Lost(self.end(self.lock(), LossReason::Quorum));
+        }
+        self.retry_renewal();
+        ExtendError::Unavailable { nodes: verdict.failures(&self.shared.nodes) }
+    }
+
+    /// After a renewal without a quorum: sooner and sooner as the deadline comes closer.
+    fn retry_renewal(&self) {
+        let now = self.shared.clock.now();
+        let mut state = self.lock();
+        let pause = (state.deadline.since(now) / 4).max(Duration::from_millis(5));
+        if let Some(at) = &mut state.renew_at {
+            *at = now.after(pause);
+        }
+    }
+
+    /// One renewal by the renewal task; failures are for the log, loss is told by `lost`.
+    pub(crate) async fn renew(&self) {
+        let ttl = self.lock().ttl;
+        if let Err(error) = self.extend(ttl).await {
+            tracing::debug!(keys = ?self.claim.keys(), %error, "renewal failed");
+        }
+    }
+
+    /// When the renewal task should look at this lease next; `None` once it is over.
+    pub(crate) fn next(&self) -> Option<Moment> {
+        if self.loss().is_some() {
+            return None;
+        }
+        let state = self.lock();
+        Some(state.renew_at.map_or(state.deadline, |at| at.min(state.deadline)))
+    }
+
+    /// What to do for this lease now. Asking notices a passed deadline.
+    pub(crate) fn due(&self) -> Due {
+        if self.loss().is_some() {
+            return Due::Over;
+        }
+        let now = self.shared.clock.now();
+        let mut state = self.lock();
+        let deadline = state.deadline;
+        match &mut state.renew_at {
+            Some(at) if *at <= now => {
+                // Until this renewal is settled only the deadline matters.
+                *at = deadline;
+                Due::Renew
+            }
+            Some(at) => Due::At(deadline.min(*at)),
+            None => Due::At(deadline),
+        }
+    }
+
+    /// Replaces the note of where the renewal task has this lease.
+    pub(crate) fn swap_note(&self, noted: Option<Moment>) -> Option<Moment> {
+        std::mem::replace(&mut self.lock().noted, noted)
+    }
+
+    /// Ends the lease and sends its release to every node that may hold it; needs no runtime.
+    pub(crate) fn release(&self) -> (bool, Arc<Round>) {
+        let was_valid = self.loss().is_none();
+        self.end(self.lock(), LossReason::Released);
+        self.shared.renewals.forget(self);
+        (was_valid, self.shared.release(&self.claim, &self.won_by))
+    }
+
+    pub(crate) async fn released(&self) -> Released {
+        let (was_valid, round) = self.release();
+        let verdict = round.wait(Until::Decided, self.shared.terms.node_timeout).await;
+        verdict.released(was_valid)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Verdict {
+    /// What a round of releases amounts to.
+    fn released(&self, was_valid: bool) -> Released {
+        let over = !was_valid || self.tally.refuted();
+        match self.outcome {
+            Outcome::Won if was_valid => Released::Released,
+            _ if over => Released::AlreadyExpired,
+            _ => Released::Unconfirmed,
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Fault-tolerant distributed locks over N independent Redis nodes.
+//!
+//! # The algorithm
+//!
+//! A *resource* is locked by setting its key on every *node* to a value nobody else has, for a
+//! bounded time, the *ttl* (`SET key value NX PX ttl`). All nodes are asked at once: that is a
+//! *round*. When a *quorum* (⌊N/2⌋ + 1) of them has granted, the lock is won, and the answers of
+//! the others no longer matter: two quorums always share a node, so no two clients can win. What
+//! was won is a *lease*. Its *validity* is the ttl, less the time since the moment before the
+//! first byte was sent, less *drift*, what clocks may differ by. When a quorum can no longer be
+//! had the round is lost, and the key is deleted again on every node, behind the acquire on the
+//! same connection.
+//!
+//! The value that owns a lease is the [`Guard`]. While it lives the lease is *renewed*, at a
+//! third of its ttl: each node that still holds the value lets the key live on, and a quorum of
+//! those, counted over all N, makes a new validity. A lease that is not renewed in time is lost;
+//! [`Guard::lost`] tells, and [`LockRequest::run`] drops the work.
+//!
+//! # Assumptions
+//!
+//! Exclusion rests on clocks that run at nearly the same rate (within the drift factor over one
+//! ttl) and on nodes that do not forget: a node that was restarted without its data inside of a
+//! lease can vote for a second holder. A paused process cannot know that its lease is over until
+//! it runs again, so whatever the lock protects should check for itself where that matters.
+//!
+//! # Start here
+//!
+//! [`Redlock::builder`] configures, [`Redlock::lock`] and [`Redlock::try_lock`] acquire. Keys are
+//! plain strings with compare-and-delete, so locks of other languages' Redlock libraries on the
+//! same nodes and ours exclude each other; see [`Builder::key_prefix`].
+//!
+//! Crate features: `redis` (default) for real servers, `tls` for `rediss://` URLs, `sim` for
+//! in-process nodes.
+
+mod clock;
+mod quorum;
+mod resource;
+mod validity;
+
+mod error;
+pub mod node;
+
+mod acquire;
+mod inspect;
+mod lease;
+mod renewal;
+mod round;
+mod wait;
+
+mod config;
+mod guard;
+mod manager;
+
+pub use config::Builder;
+pub use error::{
+    Cause, ConfigError, ExtendError, LockError, LossReason, NodeError, NodeFailure, ReleaseError, Released, RunError,
+    TtlProblem,
+};
+pub use guard::Guard;
+pub use inspect::{Inspection, NodeInspection, NodeState};
+pub use lease::Lease;
+pub use manager::{LockRequest, Redlock};
+#[cfg(feature = "redis")]
+pub use node::redis::RedisNode;
+#[cfg(feature = "sim")]
+pub use node::sim::SimNode;
+pub use node::{KeyState, Node, Reply, Request, Responder};
+pub use resource::{Claim, Resource};

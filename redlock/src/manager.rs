@@ -1,0 +1,331 @@
+//! The public verbs: [`Redlock`], and the request that each of them makes.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::acquire::{Patience, Wanted, acquire};
+use crate::clock::Clock;
+use crate::config::{Builder, Terms};
+use crate::error::{Cause, LockError, NodeError, RunError};
+use crate::guard::Guard;
+use crate::inspect::{Inspection, inspect};
+use crate::lease::Lease;
+use crate::node::Request;
+use crate::renewal::Renewals;
+use crate::resource::{Claim, Resource, owner_value};
+use crate::round::{Nodes, Round};
+
+/// A lock manager over N independent nodes: cheap to clone, shared by everybody in the process.
+///
+/// Not reentrant: a task that locks what it already holds waits for itself.
+///
+/// ```
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use redlock::{Redlock, SimNode};
+/// use std::time::Duration;
+///
+/// let redlock = Redlock::builder()
+/// #   .node(SimNode::new("a")).node(SimNode::new("b")).node(SimNode::new("c"))
+///     .ttl(Duration::from_secs(10))
+///     .build()?;
+///
+/// let guard = redlock.lock("order:42").await?;
+/// assert!(guard.is_valid());
+/// guard.release().await?;
+///
+/// redlock.close(Duration::from_secs(1)).await;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Redlock {
+    shared: Arc<Shared>,
+}
+
+/// What every handle, guard and background task of one manager shares.
+pub(crate) struct Shared {
+    pub(crate) nodes: Nodes,
+    pub(crate) terms: Terms,
+    pub(crate) wait: Option<Duration>,
+    pub(crate) prefix: String,
+    pub(crate) owner: String,
+    pub(crate) clock: Clock,
+    pub(crate) renewals: Arc<Renewals>,
+    releases: Arc<Releases>,
+    last_id: AtomicU64,
+}
+
+impl Redlock {
+    /// Starts a configuration.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    pub(crate) fn new(nodes: Nodes, terms: Terms, wait: Option<Duration>, prefix: String, owner: String) -> Self {
+        let simulated = nodes.iter().any(|node| node.simulated());
+        let clock = if simulated { Clock::Tokio } else { Clock::System };
+        let renewals = Renewals::new(clock);
+        let releases = Arc::default();
+        let last_id = AtomicU64::new(0);
+        let shared = Shared { nodes, terms, wait, prefix, owner, clock, renewals, releases, last_id };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Asks for a lock, and waits for it. Await the request, or change it first.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let redlock = redlock::Redlock::builder().node(redlock::SimNode::new("a")).build()?;
+    /// use std::time::Duration;
+    ///
+    /// // All or nothing, whatever the order of the names.
+    /// let guard = redlock
+    ///     .lock(["sku:1", "sku:2"])
+    ///     .ttl(Duration::from_secs(5))
+    ///     .wait(Duration::from_secs(1))
+    ///     .await?;
+    /// # guard.release().await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn lock(&self, resource: impl Into<Resource>) -> LockRequest {
+        self.request(resource.into(), Patience::Wait(self.shared.wait))
+    }
+
+    /// Asks for a lock in one round, without waiting for its holder.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let redlock = redlock::Redlock::builder().node(redlock::SimNode::new("a")).build()?;
+    /// use redlock::LockError;
+    ///
+    /// let guard = redlock.try_lock("order:42").await?;
+    /// match redlock.try_lock("order:42").await {
+    ///     Err(LockError::Contended { retry_after, .. }) => println!("come back in {retry_after:?}"),
+    ///     other => unreachable!("{other:?}"),
+    /// }
+    /// # guard.release().await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn try_lock(&self, resource: impl Into<Resource>) -> LockRequest {
+        self.request(resource.into(), Patience::Once)
+    }
+
+    /// Asks every node who holds `resource`, without acquiring it. Waits for every node, at most
+    /// the node timeout.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let redlock = redlock::Redlock::builder().node(redlock::SimNode::new("a")).build()?;
+    /// let inspection = redlock.inspect("order:42").await?;
+    /// println!("{inspection}");
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::InvalidResource`]; what goes wrong on a node is that node's answer.
+    pub async fn inspect(&self, resource: impl Into<Resource>) -> Result<Inspection, LockError> {
+        inspect(&self.shared, resource.into()).await
+    }
+
+    /// Waits until every release that is under way has been answered by every node, at most
+    /// `timeout`; true if none is left. Call it where `main` ends: a runtime that stops takes
+    /// unsent releases with it, and their keys then live until their ttl.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel-safe: it only waits.
+    pub async fn close(&self, timeout: Duration) -> bool {
+        tokio::time::timeout(timeout, self.shared.releases.none_left()).await.is_ok()
+    }
+
+    fn request(&self, resource: Resource, patience: Patience) -> LockRequest {
+        let ttl = self.shared.terms.ttl;
+        let wanted = Wanted { resource, ttl, renew: true, patience };
+        LockRequest { shared: Arc::clone(&self.shared), wanted }
+    }
+}
+
+impl fmt::Debug for Redlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.shared.nodes.iter().map(|node| node.name()).collect();
+        f.debug_struct("Redlock")
+            .field("nodes", &names)
+            .field("terms", &self.shared.terms)
+            .field("owner", &self.shared.owner)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A lock asked for: change it, then await it for the guard, or [`run`](Self::run) work under it.
+///
+/// It owns its handle, so its future and the guard can be spawned.
+///
+/// # Cancel safety
+///
+/// Dropped half-way, the future leaves no lock behind once its release has reached the nodes; if
+/// a connection broke with the request in flight, at most until the ttl.
+#[must_use = "nothing is locked until the request is awaited"]
+pub struct LockRequest {
+    shared: Arc<Shared>,
+    wanted: Wanted,
+}
+
+impl LockRequest {
+    /// The lease time. Default: the builder's.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.wanted.ttl = ttl;
+        self
+    }
+
+    /// How long to wait for the lock; `None` for ever. Default: the builder's; a
+    /// [`try_lock`](Redlock::try_lock) that is given a time waits too.
+    pub fn wait(mut self, wait: impl Into<Option<Duration>>) -> Self {
+        self.wanted.patience = Patience::Wait(wait.into());
+        self
+    }
+
+    /// Whether the lease is renewed for as long as the guard lives. Default: true.
+    pub fn renew(mut self, renew: bool) -> Self {
+        self.wanted.renew = renew;
+        self
+    }
+
+    /// Acquires, runs `work` with the lease, releases. On loss the work's future is dropped at
+    /// its next await.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let redlock = redlock::Redlock::builder().node(redlock::SimNode::new("a")).build()?;
+    /// let total = redlock
+    ///     .lock("report")
+    ///     .run(async |lease| {
+    ///         assert!(lease.is_valid());
+    ///         6 * 7
+    ///     })
+    ///     .await?;
+    /// assert_eq!(total, 42);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Lock`] when the lock was not acquired; [`RunError::Lost`] when the lease was
+    /// lost, also in the very moment in which the work ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it drops the work and releases.
+    pub async fn run<T>(self, work: impl AsyncFnOnce(&Lease) -> T) -> Result<T, RunError> {
+        let guard = self.await?;
+        let lease = guard.lease().clone();
+        let value = tokio::select! {
+            biased;
+            reason = guard.lost() => return Err(RunError::Lost(reason)),
+            value = work(&lease) => value,
+        };
+        if let Some(reason) = lease.core().loss() {
+            return Err(RunError::Lost(reason));
+        }
+        drop(lease);
+        match guard.release().await {
+            Ok(_) => Ok(value),
+            Err(never) => match never {},
+        }
+    }
+}
+
+impl IntoFuture for LockRequest {
+    type Output = Result<Guard, LockError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(acquire(self.shared, self.wanted))
+    }
+}
+
+impl fmt::Debug for LockRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockRequest")
+            .field("resource", &self.wanted.resource)
+            .field("ttl", &self.wanted.ttl)
+            .field("patience", &self.wanted.patience)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// A value no other attempt ever has.
+    pub(crate) fn fresh_value(&self) -> String {
+        owner_value(&self.owner, rand::random())
+    }
+
+    pub(crate) fn next_id(&self) -> u64 {
+        self.last_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Sends the release of `claim` to every node that may have seen `acquired`; needs no
+    /// runtime, and nobody has to wait for it.
+    pub(crate) fn release(&self, claim: &Arc<Claim>, acquired: &Round) -> Arc<Round> {
+        let under_way = Some(Box::new(self.releases.begin()) as Box<dyn Send>);
+        let ttl = self.terms.max_ttl;
+        Round::ask_and_keep(&self.nodes, under_way, |node| {
+            if acquired.may_have_reached(node) {
+                Ok(Request::Release { claim: Arc::clone(claim), ttl })
+            } else {
+                Err(NodeError::unsent(Cause::Refused, "the node never saw the request"))
+            }
+        })
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.renewals.close();
+    }
+}
+
+/// Counts the releases under way.
+#[derive(Default)]
+struct Releases {
+    count: Mutex<usize>,
+    none: Notify,
+}
+
+impl Releases {
+    fn begin(self: &Arc<Self>) -> Release {
+        *self.count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        Release { of: Arc::clone(self) }
+    }
+
+    async fn none_left(&self) {
+        loop {
+            let mut none = std::pin::pin!(self.none.notified());
+            none.as_mut().enable();
+            if *self.count.lock().unwrap_or_else(PoisonError::into_inner) == 0 {
+                return;
+            }
+            none.await;
+        }
+    }
+}
+
+/// One release under way.
+struct Release {
+    of: Arc<Releases>,
+}
+
+impl Drop for Release {
+    fn drop(&mut self) {
+        let mut count = self.of.count.lock().unwrap_or_else(PoisonError::into_inner);
+        *count -= 1;
+        if *count == 0 {
+            self.of.none.notify_waiters();
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The seam to lock nodes: requests go in, answers come back through a [`Responder`].
+//!
+//! The trait is callback-based and not `async`, because a request must outlive the caller who
+//! lost interest in it: dropping a future may neither take back a request nor its release.
+
+#[cfg(feature = "redis")]
+pub(crate) mod redis;
+#[cfg(feature = "sim")]
+pub(crate) mod sim;
+#[cfg(feature = "sim")]
+pub mod suite;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{Cause, NodeError};
+use crate::resource::Claim;
+
+/// One independent lock server.
+///
+/// The contract, checked by [`suite::conformance`]:
+///
+/// - `send` returns at once and never blocks; the answer comes through the responder, once.
+/// - Requests take effect in the order they were sent, or not at all.
+/// - A request that was sent is never cancelled, whoever stops waiting for it.
+/// - A request to a node that is known to be down is answered with an error at once.
+/// - The backlog is bounded: past it, anything but a release is refused with [`Cause::Backlog`].
+pub trait Node: fmt::Debug + Send + Sync + 'static {
+    /// How errors, inspections and logs call this node; no two nodes of a lock share a name.
+    fn name(&self) -> &str;
+
+    /// Queues `request`; its answer goes to `responder`.
+    fn send(&self, request: Request, responder: Responder);
+
+    /// True for nodes that live in tokio's (pausable) time. Leases over them are measured with
+    /// the same clock.
+    fn simulated(&self) -> bool {
+        false
+    }
+}
+
+/// What a node can be asked.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Request {
+    /// Set every key of the claim to its value for `ttl`, if none of them is there; all or none.
+    Acquire {
+        /// Keys and value.
+        claim: Arc<Claim>,
+        /// Lease time; whole milliseconds count, rounded up.
+        ttl: Duration,
+    },
+    /// Where every key holds the claim's value, let each live at least `ttl` from now.
+    Extend {
+        /// Keys and value.
+        claim: Arc<Claim>,
+        /// Lease time; whole milliseconds count, rounded up.
+        ttl: Duration,
+    },
+    /// Delete every key that holds the claim's value.
+    Release {
+        /// Keys and value.
+        claim: Arc<Claim>,
+        /// How long the keys can live without it: a node that cannot be reached now is told
+        /// within this time, later it need not be told.
+        ttl: Duration,
+    },
+    /// Tell who holds the keys.
+    Inspect {
+        /// The lock keys, prefix included.
+        keys: Arc<[String]>,
+    },
+}
+
+/// What a node answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reply {
+    /// To acquire: every key is now held by the claim.
+    Granted,
+    /// To acquire: somebody else holds a key.
+    Held {
+        /// How long that key has to live; `None` if it never expires.
+        remaining: Option<Duration>,
+    },
+    /// To extend: every key held the claim's value and lives on.
+    Extended,
+    /// To extend and release: not every key held the claim's value.
+    NotHeld,
+    /// To release: every key held the claim's value and is gone.
+    Released,
+    /// To inspect: one state a key, in the order asked.
+    Keys(Vec<KeyState>),
+}
+
+/// One key on one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyState {
+    /// Nobody holds it.
+    Free,
+    /// Somebody holds it.
+    Held {
+        /// The holder's value: ours start with the owner label, foreign ones are any bytes.
+        value: Vec<u8>,
+        /// How long the key has to live; `None` if it never expires.
+        remaining: Option<Duration>,
+    },
+}
+
+/// Whole milliseconds, rounded up: a lease is never shorter than asked.
+#[cfg(any(feature = "redis", feature = "sim"))]
+pub(crate) fn millis(ttl: Duration) -> u64 {
+    u64::try_from(ttl.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
+/// Takes the answers of a fan-out.
+pub(crate) trait Collect: Send + Sync {
+    /// Node number `node` answered.
+    fn collect(&self, node: usize, answer: Result<Reply, NodeError>);
+}
+
+/// Carries one answer back. Dropped unused, it answers that the node failed, so that no round
+/// waits for a node that forgot it.
+pub struct Responder {
+    collector: Option<Arc<dyn Collect>>,
+    node: usize,
+}
+
+impl Responder {
+    pub(crate) fn new(collector: Arc<dyn Collect>, node: usize) -> Self {
+        Self { collector: Some(collector), node }
+    }
+
+    /// Hands over the answer.
+    pub fn send(mut self, answer: Result<Reply, NodeError>) {
+        if let Some(collector) = self.collector.take() {
+            collector.collect(self.node, answer);
+        }
+    }
+}
+
+impl Drop for Responder {
+    fn drop(&mut self) {
+        if let Some(collector) = self.collector.take() {
+            let error = NodeError::new(Cause::Refused, "the node stopped before it answered");
+            collector.collect(self.node, Err(error));
+        }
+    }
+}
+
+impl fmt::Debug for Responder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Responder").field("node", &self.node).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,143 @@
+//! A lock node that is a Redis server: one ordered connection, kept up in the background.
+
+mod address;
+mod driver;
+mod queue;
+mod script;
+mod wire;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::io::tcp::TcpSettings;
+use redis::{AsyncConnectionConfig, Client, RedisResult};
+
+use self::queue::Queue;
+use self::wire::Wire;
+use crate::error::ConfigError;
+use crate::node::{Node, Request, Responder};
+
+/// Longest time a connection may take to come up, TLS and authentication included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+type Connecting = Pin<Box<dyn Future<Output = RedisResult<Box<dyn Wire>>> + Send>>;
+type Connect = Arc<dyn Fn() -> Connecting + Send + Sync>;
+
+/// A lock node that is a Redis server.
+///
+/// It connects when first used, keeps one connection over which requests travel in order, and
+/// reconnects in the background with growing pauses; meanwhile requests fail at once. The user it
+/// connects as needs no more than
+///
+/// ```text
+/// ACL SETUSER locks on >password ~* &redlock:released:* +script|load +evalsha
+///     +set +get +del +type +pttl +pexpire +publish
+/// ```
+///
+/// (and `~redlock:*` or whatever the key prefix is, instead of `~*`, where one is used).
+pub struct RedisNode {
+    name: String,
+    connect: Connect,
+    queue: Arc<Queue>,
+}
+
+impl RedisNode {
+    /// A node by URL, as [`Builder::nodes`](crate::Builder::nodes) takes them.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::InvalidUrl`].
+    pub fn open(url: &str) -> Result<Self, ConfigError> {
+        let info = address::parse(url)?;
+        let name = address::name(info.addr());
+        let client = Client::open(info)
+            .map_err(|error| ConfigError::InvalidUrl { url: name.clone(), reason: error.to_string() })?;
+        Ok(Self::from_client(client))
+    }
+
+    /// A node by a client of the redis crate, for what a URL cannot say: TLS with certificates of
+    /// one's own, for example.
+    #[must_use]
+    pub fn from_client(client: Client) -> Self {
+        #[cfg(feature = "tls")]
+        choose_crypto();
+        let info = client.get_connection_info();
+        let name = address::name(info.addr());
+        let secret = info.redis_settings().password().map(ToOwned::to_owned);
+        // A request is one small write; without this it would wait for the last answer's
+        // acknowledgement.
+        let tcp = TcpSettings::default().set_nodelay(true);
+        let client = Client::open(info.clone().set_tcp_settings(tcp)).unwrap_or(client);
+        let connect = move || {
+            let client = client.clone();
+            async move { client.get_multiplexed_async_connection_with_config(&config()).await }
+        };
+        Self::with_secret(name, secret, connect)
+    }
+
+    /// A node behind any connection of the redis crate, made by `connect` whenever one is needed:
+    /// the way in for Sentinel and Cluster. The connection must keep the order of its requests
+    /// and must neither time them out nor resend them on its own.
+    pub fn from_factory<F, R, C>(name: impl Into<String>, connect: F) -> Self
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Future<Output = RedisResult<C>> + Send + 'static,
+        C: redis::aio::ConnectionLike + Clone + Send + Sync + 'static,
+    {
+        Self::with_secret(name.into(), None, connect)
+    }
+
+    fn with_secret<F, R, C>(name: String, secret: Option<String>, connect: F) -> Self
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Future<Output = RedisResult<C>> + Send + 'static,
+        C: redis::aio::ConnectionLike + Clone + Send + Sync + 'static,
+    {
+        let connect = move || {
+            let connecting = connect();
+            Box::pin(async move { Ok(Box::new(connecting.await?) as Box<dyn Wire>) }) as Connecting
+        };
+        let queue = Arc::new(Queue::new(name.clone(), secret));
+        Self { name, connect: Arc::new(connect), queue }
+    }
+}
+
+/// Names the cryptography for TLS where the process has not: rustls panics when several are
+/// compiled in and none was chosen. A choice made before stands.
+#[cfg(feature = "tls")]
+fn choose_crypto() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// Nothing in the client may give up on a request on its own: the order of what reached the node
+/// would be lost.
+fn config() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT_TIMEOUT)).set_response_timeout(None)
+}
+
+impl Node for RedisNode {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn send(&self, request: Request, responder: Responder) {
+        if self.queue.push(request, responder) {
+            driver::start(&self.queue, &self.connect);
+        }
+    }
+}
+
+impl Drop for RedisNode {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+impl fmt::Debug for RedisNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisNode").field("name", &self.name).finish_non_exhaustive()
+    }
+}

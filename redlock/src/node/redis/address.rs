@@ -1,0 +1,97 @@
+//! A node's URL: what may be shown of it, and what must not.
+
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
+use url::Url;
+
+use crate::error::ConfigError;
+use crate::resource::shorten;
+
+/// Reads `url`; errors show it without its password.
+pub(super) fn parse(url: &str) -> Result<ConnectionInfo, ConfigError> {
+    let refuse = |reason: String| ConfigError::InvalidUrl { url: masked(url), reason };
+    let parsed = Url::parse(url)
+        .map_err(|error| refuse(format!("{error}; expected redis://[user:password@]host[:port][/db]")))?;
+    let known = ["redis", "rediss", "valkey", "valkeys", "unix", "redis+unix", "valkey+unix"];
+    if !known.contains(&parsed.scheme()) {
+        let reason = format!("unknown scheme `{}`; allowed are redis, rediss (TLS) and unix", shorten(parsed.scheme()));
+        return Err(refuse(reason));
+    }
+    let info = url.into_connection_info().map_err(|error| {
+        // The detail of a parser may quote what it could not read.
+        refuse(without_secrets(&error.to_string(), &[password(&parsed)]))
+    })?;
+    if !info.addr().is_supported() {
+        return Err(refuse("TLS needs the feature `tls` of this crate".to_owned()));
+    }
+    Ok(info)
+}
+
+/// The node's name: where it is, without user, password and database.
+pub(super) fn name(address: &ConnectionAddr) -> String {
+    match address {
+        ConnectionAddr::Tcp(host, port) => format!("redis://{}:{port}", bracketed(host)),
+        ConnectionAddr::TcpTls { host, port, .. } => {
+            format!("rediss://{}:{port}", bracketed(host))
+        }
+        ConnectionAddr::Unix(path) => format!("unix://{}", path.display()),
+        other => other.to_string(),
+    }
+}
+
+/// Replaces every secret in `text`, whoever put it there.
+pub(super) fn without_secrets(text: &str, secrets: &[Option<String>]) -> String {
+    let hide = |text: String, secret: &String| text.replace(secret.as_str(), "***");
+    let known = secrets.iter().flatten().filter(|secret| !secret.is_empty());
+    known.fold(text.to_owned(), hide)
+}
+
+fn bracketed(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+}
+
+fn password(url: &Url) -> Option<String> {
+    url.password().map(ToOwned::to_owned)
+}
+
+/// The URL with everything between scheme and `@` hidden; also where it cannot be parsed.
+fn masked(url: &str) -> String {
+    match (url.find("://"), url.rfind('@')) {
+        (Some(scheme), Some(at)) if scheme + 3 <= at => shorten(&format!("{}***{}", &url[..scheme + 3], &url[at..])),
+        (None, Some(at)) => shorten(&format!("***{}", &url[at..])),
+        _ => shorten(url),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(url: &str) -> String {
+        parse(url).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn names_show_neither_user_nor_password_nor_database() {
+        let name_of = |url: &str| name(parse(url).unwrap().addr());
+        assert_eq!(name_of("redis://me:secret@10.0.0.1:7000/3"), "redis://10.0.0.1:7000");
+        assert_eq!(name_of("redis://[::1]:7000"), "redis://[::1]:7000");
+        assert_eq!(name_of("unix:///run/redis.sock"), "unix:///run/redis.sock");
+    }
+
+    #[test]
+    fn unreadable_urls_are_named_without_their_password() {
+        for url in [
+            "redis://me:s3cret@host:99999",
+            "http://me:s3cret@host",
+            "me:s3cret@host",
+            "redis://me:s3cret@host/notadb",
+            "redis://me:s3cr@t@host:x",
+        ] {
+            let message = refusal(url);
+            assert!(message.contains("host"), "{message}");
+            assert!(!message.contains("s3cr"), "{message}");
+        }
+        assert!(refusal("10.0.0.1:6379").contains("expected redis://"));
+        assert!(refusal("ftp://10.0.0.1").contains("unknown scheme `ftp`"));
+    }
+}

@@ -1,0 +1,186 @@
+//! What waits for one node: bounded, ordered, and honest about a node that is down.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use redis::RedisError;
+use tokio::sync::Notify;
+
+use super::address::without_secrets;
+use super::script::cause;
+use crate::error::{Cause, NodeError};
+use crate::node::{Request, Responder};
+
+/// Most requests that wait for a node, under way included. A hung node must not eat memory.
+pub(super) const BACKLOG: usize = 16 * 1024;
+/// Releases owed to a node that is down; each was preceded by an acquire that reached it.
+const DEBTS: usize = BACKLOG;
+
+/// A request on its way.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) request: Request,
+    /// `None` where nobody waits: a release sent again.
+    pub(super) responder: Option<Responder>,
+}
+
+impl Job {
+    pub(super) fn answer(self, answer: Result<crate::node::Reply, NodeError>) {
+        if let Some(responder) = self.responder {
+            responder.send(answer);
+        }
+    }
+}
+
+/// The queue between callers and the driver of one node.
+#[derive(Debug)]
+pub(super) struct Queue {
+    pub(super) name: String,
+    secret: Option<String>,
+    state: Mutex<State>,
+    /// Tells the driver that something has changed.
+    pub(super) changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Job>,
+    under_way: usize,
+    /// Releases to be sent once the node is back, and until when that makes sense.
+    debts: VecDeque<(Request, Instant)>,
+    /// Why requests fail at once; `None` while they need not.
+    down: Option<NodeError>,
+    driven: bool,
+    closed: bool,
+}
+
+impl Queue {
+    pub(super) fn new(name: String, secret: Option<String>) -> Self {
+        Self { name, secret, state: Mutex::default(), changed: Notify::new() }
+    }
+
+    /// Queues a request, or answers it at once. True where the caller has to start the driver.
+    pub(super) fn push(&self, request: Request, responder: Responder) -> bool {
+        let mut state = self.lock();
+        let is_release = matches!(request, Request::Release { .. });
+        let refusal = match &state.down {
+            Some(down) => Some(down.clone()),
+            None if state.waiting.len() + state.under_way < BACKLOG || is_release => None,
+            None => Some(NodeError::unsent(Cause::Backlog, format!("{BACKLOG} requests wait already"))),
+        };
+        let start = !state.closed && !std::mem::replace(&mut state.driven, true);
+        match refusal {
+            None => state.waiting.push_back(Job { request, responder: Some(responder) }),
+            Some(error) => {
+                state.owe(request);
+                drop(state);
+                responder.send(Err(error));
+                return start;
+            }
+        }
+        drop(state);
+        self.changed.notify_one();
+        start
+    }
+
+    /// Up to `most` waiting requests, oldest first.
+    pub(super) fn take(&self, most: usize) -> Vec<Job> {
+        let mut state = self.lock();
+        let most = most.min(state.waiting.len());
+        state.under_way += most;
+        state.waiting.drain(..most).collect()
+    }
+
+    /// Says that requests taken have been answered.
+    pub(super) fn settled(&self, count: usize) {
+        self.lock().under_way -= count;
+    }
+
+    /// Puts requests that were taken back to the front, in order.
+    pub(super) fn put_back(&self, jobs: Vec<Job>) {
+        let mut state = self.lock();
+        for job in jobs.into_iter().rev() {
+            state.waiting.push_front(job);
+        }
+    }
+
+    /// The node is back: requests queue again, behind the releases it is owed.
+    pub(super) fn up(&self) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        state.down = None;
+        let debts = std::mem::take(&mut state.debts);
+        for (request, until) in debts.into_iter().rev() {
+            if until > now {
+                state.waiting.push_front(Job { request, responder: None });
+            }
+        }
+    }
+
+    /// The connection is gone or did not come up: whatever waits fails now, and so does what
+    /// comes, until the node is back. `sent` are the requests that were under way.
+    pub(super) fn down(&self, error: &RedisError, sent: Vec<Job>) {
+        let (lost, unsent) = self.errors(error);
+        let mut state = self.lock();
+        state.under_way = 0;
+        let waiting = std::mem::take(&mut state.waiting);
+        state.down = Some(unsent.clone());
+        for job in sent.iter().chain(&waiting) {
+            state.owe(job.request.clone());
+        }
+        drop(state);
+        sent.into_iter().for_each(|job| job.answer(Err(lost.clone())));
+        waiting.into_iter().for_each(|job| job.answer(Err(unsent.clone())));
+    }
+
+    fn errors(&self, error: &RedisError) -> (NodeError, NodeError) {
+        let detail = self.detail(error);
+        (NodeError::new(cause(error), detail.as_str()), NodeError::unsent(cause(error), detail))
+    }
+
+    /// The error of one answer.
+    pub(super) fn error(&self, error: &RedisError) -> NodeError {
+        NodeError::new(cause(error), self.detail(error))
+    }
+
+    fn detail(&self, error: &RedisError) -> String {
+        without_secrets(&error.to_string(), std::slice::from_ref(&self.secret))
+    }
+
+    /// The owner is gone; the driver ends once nothing waits.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_one();
+    }
+
+    pub(super) fn closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// The driver is gone, with its runtime or because it was done.
+    pub(super) fn undriven(&self) -> Vec<Job> {
+        let mut state = self.lock();
+        state.driven = false;
+        state.under_way = 0;
+        state.down = None;
+        state.waiting.drain(..).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Remembers a release that cannot be sent now. The newest are dropped when there are too
+    /// many: an acquire that reached the node did so before it went down.
+    fn owe(&mut self, request: Request) {
+        if let Request::Release { ttl, .. } = &request
+            && self.debts.len() < DEBTS
+        {
+            let until = Instant::now() + (*ttl).min(Duration::from_secs(60 * 60));
+            self.debts.push_back((request, until));
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The conformance suite: what any [`Node`] must do, whatever it is made of.
+//!
+//! Run it against a node of your own in a test; it panics at the first broken rule. Its keys are
+//! fresh in every run, so it can share a server with others.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::error::NodeError;
+use crate::node::{KeyState, Node, Reply, Request};
+use crate::resource::{Claim, owner_value};
+use crate::round::{Nodes, Round, Until};
+
+const TTL: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Checks every rule of the [`Node`] contract that can be seen from one process.
+///
+/// # Panics
+///
+/// When a rule is broken, with the rule.
+///
+/// ```
+/// # #[tokio::main] async fn main() {
+/// redlock::node::suite::conformance(redlock::SimNode::new("mine")).await;
+/// # }
+/// ```
+pub async fn conformance(node: impl Node) {
+    let bench = Bench { nodes: Arc::from([Arc::new(node) as Arc<dyn Node>]) };
+    bench.grants_only_what_is_free().await;
+    bench.takes_several_keys_or_none().await;
+    bench.extends_only_what_is_held().await;
+    bench.never_shortens().await;
+    bench.releases_only_its_own().await;
+    bench.tells_who_holds().await;
+    bench.keeps_the_order_of_requests().await;
+    bench.carries_out_what_nobody_waits_for().await;
+    bench.lets_keys_expire().await;
+}
+
+struct Bench {
+    nodes: Nodes,
+}
+
+fn keys(names: &[&str]) -> Arc<[String]> {
+    let fresh = owner_value("suite", rand::random());
+    names.iter().map(|name| format!("{fresh}:{name}")).collect()
+}
+
+fn claim(keys: &Arc<[String]>) -> Arc<Claim> {
+    Arc::new(Claim::new(Arc::clone(keys), owner_value("suite", rand::random())))
+}
+
+fn acquire(claim: &Arc<Claim>, ttl: Duration) -> Request {
+    Request::Acquire { claim: Arc::clone(claim), ttl }
+}
+
+fn extend(claim: &Arc<Claim>, ttl: Duration) -> Request {
+    Request::Extend { claim: Arc::clone(claim), ttl }
+}
+
+fn release(claim: &Arc<Claim>) -> Request {
+    Request::Release { claim: Arc::clone(claim), ttl: TTL }
+}
+
+fn assert_held(reply: &Result<Reply, NodeError>, rule: &str) {
+    match reply {
+        Ok(Reply::Held { remaining: Some(left) }) if *left <= TTL => {}
+        other => panic!("{rule}: {other:?}"),
+    }
+}
+
+impl Bench {
+    async fn ask(&self, request: Request) -> Result<Reply, NodeError> {
+        let round = Round::ask(&self.nodes, |_| Ok(request.clone()));
+        let verdict = round.wait(Until::Complete, PATIENCE).await;
+        match verdict.answers.into_iter().next().flatten() {
+            Some(answer) => answer,
+            None => panic!("no answer to {request:?} within {PATIENCE:?}"),
+        }
+    }
+
+    async fn expect(&self, request: Request, reply: Reply, rule: &str) {
+        assert_eq!(self.ask(request).await, Ok(reply), "{rule}");
+    }
+
+    async fn grants_only_what_is_free(&self) {
+        let keys = keys(&["a"]);
+        let (first, second) = (claim(&keys), claim(&keys));
+        self.expect(acquire(&first, TTL), Reply::Granted, "a free key is granted").await;
+        let again = self.ask(acquire(&second, TTL)).await;
+        assert_held(&again, "a held key is refused, with the time it has to live");
+        self.expect(release(&first), Reply::Released, "the holder releases").await;
+        self.expect(acquire(&second, TTL), Reply::Granted, "a released key is free").await;
+        self.expect(release(&second), Reply::Released, "the holder releases").await;
+    }
+
+    async fn takes_several_keys_or_none(&self) {
+        let all = keys(&["a", "b", "c"]);
+        let middle: Arc<[String]> = Arc::from([all[1].clone()]);
+        let (holder, wanting) = (claim(&middle), claim(&all));
+        self.expect(acquire(&holder, TTL), Reply::Granted, "a free key is granted").await;
+        let refused = self.ask(acquire(&wanting, TTL)).await;
+        assert_held(&refused, "several keys with one held are refused");
+        let states = self.ask(Request::Inspect { keys: Arc::clone(&all) }).await;
+        let Ok(Reply::Keys(states)) = states else { panic!("inspect answers keys: {states:?}") };
+        assert_eq!(states[0], KeyState::Free, "a refused acquire leaves no key behind");
+        assert_eq!(states[2], KeyState::Free, "a refused acquire leaves no key behind");
+        self.expect(release(&holder), Reply::Released, "the holder releases").await;
+        self.expect(acquire(&wanting, TTL), Reply::Granted, "all free keys are granted").await;
+        self.expect(extend(&wanting, TTL), Reply::Extended, "all held keys are extended").await;
+        self.expect(release(&wanting), Reply::Released, "all held keys are released").await;
+    }
+
+    async fn extends_only_what_is_held(&self) {
+        let keys = keys(&["a"]);
+        let (holder, other) = (claim(&keys), claim(&keys));
+        self.expect(extend(&holder, TTL), Reply::NotHeld, "a free key is not extended").await;
+        self.expect(acquire(&holder, TTL), Reply::Granted, "nor made by an extend").await;
+        self.expect(extend(&other, TTL), Reply::NotHeld, "another's key is not extended").await;
+        self.expect(extend(&holder, TTL), Reply::Extended, "one's own key is extended").await;
+        self.expect(release(&holder), Reply::Released, "the holder releases").await;
+    }
+
+    async fn never_shortens(&self) {
+        let keys = keys(&["a"]);
+        let holder = claim(&keys);
+        self.expect(acquire(&holder, TTL), Reply::Granted, "a free key is granted").await;
+        let short = Duration::from_secs(1);
+        self.expect(extend(&holder, short), Reply::Extended, "a held key is extended").await;
+        let Some(left) = self.remaining(&keys).await else { panic!("the key is held") };
+        assert!(left > short, "an extend never shortens: {left:?}");
+        self.expect(release(&holder), Reply::Released, "the holder releases").await;
+    }
+
+    async fn releases_only_its_own(&self) {
+        let keys = keys(&["a"]);
+        let (holder, other) = (claim(&keys), claim(&keys));
+        self.expect(release(&holder), Reply::NotHeld, "a free key is not released").await;
+        self.expect(acquire(&holder, TTL), Reply::Granted, "a free key is granted").await;
+        self.expect(release(&other), Reply::NotHeld, "another's key is not released").await;
+        self.expect(extend(&holder, TTL), Reply::Extended, "and stays held").await;
+        self.expect(release(&holder), Reply::Released, "the holder releases").await;
+        self.expect(release(&holder), Reply::NotHeld, "once").await;
+    }
+
+    async fn tells_who_holds(&self) {
+        let keys = keys(&["a"]);
+        let holder = claim(&keys);
+        let inspect = || Request::Inspect { keys: Arc::clone(&keys) };
+        let free = Reply::Keys(vec![KeyState::Free]);
+        self.expect(inspect(), free.clone(), "a free key is free").await;
+        self.expect(acquire(&holder, TTL), Reply::Granted, "inspecting does not acquire").await;
+        match self.ask(inspect()).await {
+            Ok(Reply::Keys(states)) => match states.as_slice() {
+                [KeyState::Held { value, remaining: Some(left) }] => {
+                    assert_eq!(value, holder.value().as_bytes(), "the holder's value is told");
+                    assert!(*left <= TTL && *left > TTL / 2, "and its time: {left:?}");
+                }
+                other => panic!("a held key is held: {other:?}"),
+            },
+            other => panic!("inspect answers keys: {other:?}"),
+        }
+        self.expect(release(&holder), Reply::Released, "inspecting does not release").await;
+        self.expect(inspect(), free, "a released key is free").await;
+    }
+
+    /// Requests sent without waiting take effect in the order sent.
+    async fn keeps_the_order_of_requests(&self) {
+        let keys = keys(&["a"]);
+        for _ in 0..100 {
+            let claim = claim(&keys);
+            let send = |request: Request| Round::ask(&self.nodes, |_| Ok(request.clone()));
+            let granted = send(acquire(&claim, TTL));
+            let released = send(release(&claim));
+            for (round, reply) in [(granted, Reply::Granted), (released, Reply::Released)] {
+                let verdict = round.wait(Until::Complete, PATIENCE).await;
+                assert_eq!(verdict.answers, [Some(Ok(reply))], "requests keep their order");
+            }
+        }
+    }
+
+    /// A dropped round neither takes back its request nor the release behind it.
+    async fn carries_out_what_nobody_waits_for(&self) {
+        let keys = keys(&["a"]);
+        let kept = claim(&keys);
+        drop(Round::ask(&self.nodes, |_| Ok(acquire(&kept, TTL))));
+        self.expect(extend(&kept, TTL), Reply::Extended, "an abandoned acquire counts").await;
+        drop(Round::ask(&self.nodes, |_| Ok(release(&kept))));
+        self.expect(extend(&kept, TTL), Reply::NotHeld, "an abandoned release counts").await;
+    }
+
+    async fn lets_keys_expire(&self) {
+        let keys = keys(&["a"]);
+        let (first, second) = (claim(&keys), claim(&keys));
+        let ttl = Duration::from_millis(40);
+        let start = Instant::now();
+        self.expect(acquire(&first, ttl), Reply::Granted, "a free key is granted").await;
+        while self.remaining(&keys).await.is_some() {
+            assert!(start.elapsed() < PATIENCE, "a key ends with its ttl");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.expect(extend(&first, TTL), Reply::NotHeld, "an expired key is not revived").await;
+        self.expect(acquire(&second, TTL), Reply::Granted, "an expired key is free").await;
+        self.expect(release(&first), Reply::NotHeld, "its old holder cannot release it").await;
+        self.expect(release(&second), Reply::Released, "its new holder can").await;
+    }
+
+    async fn remaining(&self, keys: &Arc<[String]>) -> Option<Duration> {
+        match self.ask(Request::Inspect { keys: Arc::clone(keys) }).await {
+            Ok(Reply::Keys(states)) => match states.into_iter().next() {
+                Some(KeyState::Held { remaining, .. }) => remaining,
+                _ => None,
+            },
+            other => panic!("inspect answers keys: {other:?}"),
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The one renewal task of a lock manager: renews leases, and notices when one is over.
+//!
+//! One ordered list of what is due serves every lease; a lease is in it at most once. The task
+//! starts with the first lease and stops with the manager.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::Notify;
+
+use crate::clock::{Clock, Moment};
+use crate::lease::{Core, Due, RECHECK};
+
+/// What is due, and when.
+#[derive(Debug)]
+pub(crate) struct Renewals {
+    clock: Clock,
+    list: Mutex<List>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct List {
+    due: BTreeMap<(Moment, u64), Weak<Core>>,
+    running: bool,
+    closed: bool,
+}
+
+impl std::fmt::Debug for List {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("List").field("due", &self.due.len()).finish_non_exhaustive()
+    }
+}
+
+impl Renewals {
+    pub(crate) fn new(clock: Clock) -> Arc<Self> {
+        Arc::new(Self { clock, list: Mutex::default(), changed: Notify::new() })
+    }
+
+    /// Notes down when to look at `lease` next, and sees to it that somebody will.
+    pub(crate) fn note(self: &Arc<Self>, lease: &Arc<Core>) {
+        let Some(at) = lease.next() else {
+            return;
+        };
+        if self.insert(lease, at) {
+            // Without a runtime (a lease extended by a foreign executor) the next caller starts it.
+            let running = Running { renewals: Arc::clone(self) };
+            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                runtime.spawn(run(running));
+            }
+        }
+        self.changed.notify_one();
+    }
+
+    /// Takes `lease` off the list.
+    pub(crate) fn forget(&self, lease: &Core) {
+        let mut list = self.lock();
+        if let Some(noted) = lease.swap_note(None) {
+            list.due.remove(&(noted, lease.id()));
+        }
+    }
+
+    /// Stops the task.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_one();
+    }
+
+    /// True where the caller has to start the task.
+    fn insert(&self, lease: &Arc<Core>, at: Moment) -> bool {
+        let mut list = self.lock();
+        if let Some(noted) = lease.swap_note(Some(at)) {
+            list.due.remove(&(noted, lease.id()));
+        }
+        list.due.insert((at, lease.id()), Arc::downgrade(lease));
+        !list.closed && !std::mem::replace(&mut list.running, true)
+    }
+
+    fn insert_next(&self, lease: &Arc<Core>) {
+        if let Some(at) = lease.next() {
+            self.insert(lease, at);
+        }
+    }
+
+    fn take_due(&self) -> Option<Arc<Core>> {
+        let now = self.clock.now();
+        let mut list = self.lock();
+        while let Some(entry) = list.due.first_entry() {
+            if entry.key().0 > now {
+                return None;
+            }
+            if let Some(lease) = entry.remove().upgrade() {
+                lease.swap_note(None);
+                return Some(lease);
+            }
+        }
+        None
+    }
+
+    fn next(&self) -> Option<Moment> {
+        self.lock().due.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, List> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Says that the task is gone when it is, also if its runtime was dropped under it.
+struct Running {
+    renewals: Arc<Renewals>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.renewals.lock().running = false;
+    }
+}
+
+async fn run(running: Running) {
+    let renewals = &running.renewals;
+    let mut rounds = FuturesUnordered::new();
+    while !renewals.lock().closed {
+        while let Some(lease) = renewals.take_due() {
+            match lease.due() {
+                Due::Over => {}
+                Due::At(at) => drop(renewals.insert(&lease, at)),
+                Due::Renew => {
+                    // The deadline stays noted while the round is under way.
+                    renewals.insert_next(&lease);
+                    rounds.push(async move {
+                        lease.renew().await;
+                        lease
+                    });
+                }
+            }
+        }
+        let pause = renewals.next().map(|at| at.since(renewals.clock.now()).min(RECHECK));
+        tokio::select! {
+            biased;
+            Some(lease) = rounds.next() => renewals.insert_next(&lease),
+            () = renewals.changed.notified() => {}
+            () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {}
+        }
+    }
+}

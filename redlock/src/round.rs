@@ -1,0 +1,176 @@
+//! One round: every node is asked at once, and the answer is known as soon as it can be.
+//!
+//! A round is one shared counter with one waker, not a future a node: whoever waits is woken
+//! once, at the decision, and stragglers are still taken in after everybody has gone.
+
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use crate::error::{NodeError, NodeFailure};
+use crate::node::{Collect, Node, Reply, Request, Responder};
+use crate::quorum::{Outcome, Tally};
+
+/// The nodes of one lock, in a fixed order.
+pub(crate) type Nodes = Arc<[Arc<dyn Node>]>;
+
+/// One request to every node, and the answers so far.
+#[derive(Debug)]
+pub(crate) struct Round {
+    state: Mutex<State>,
+}
+
+struct State {
+    answers: Vec<Option<Result<Reply, NodeError>>>,
+    tally: Tally,
+    waiting: Option<(Until, Waker)>,
+    /// Dropped with the last answer; see [`Round::ask_and_keep`].
+    keep: Option<Box<dyn Send>>,
+}
+
+/// What somebody waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// A quorum has said yes, or can no longer be had.
+    Decided,
+    /// Every node has answered.
+    Complete,
+}
+
+impl State {
+    fn reached(&self, until: Until) -> bool {
+        match until {
+            Until::Decided => self.tally.outcome() != Outcome::Pending,
+            Until::Complete => self.tally.answered() == self.answers.len(),
+        }
+    }
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("tally", &self.tally).finish_non_exhaustive()
+    }
+}
+
+/// A round as it stood when it was decided, or when its time was up.
+#[derive(Debug)]
+pub(crate) struct Verdict {
+    pub(crate) outcome: Outcome,
+    pub(crate) tally: Tally,
+    pub(crate) answers: Vec<Option<Result<Reply, NodeError>>>,
+}
+
+impl Round {
+    /// Asks every node for which `request` has something to ask; the others count as failed with
+    /// the error it gives.
+    pub(crate) fn ask(nodes: &Nodes, request: impl FnMut(usize) -> Result<Request, NodeError>) -> Arc<Self> {
+        Self::ask_and_keep(nodes, None, request)
+    }
+
+    /// Like [`ask`](Self::ask), and holds `keep` until the last node has answered.
+    pub(crate) fn ask_and_keep(
+        nodes: &Nodes,
+        keep: Option<Box<dyn Send>>,
+        mut request: impl FnMut(usize) -> Result<Request, NodeError>,
+    ) -> Arc<Self> {
+        let round = Arc::new(Self {
+            state: Mutex::new(State {
+                answers: vec![None; nodes.len()],
+                tally: Tally::new(nodes.len()),
+                waiting: None,
+                keep,
+            }),
+        });
+        for (index, node) in nodes.iter().enumerate() {
+            let responder = Responder::new(Arc::clone(&round) as Arc<dyn Collect>, index);
+            match request(index) {
+                Ok(request) => node.send(request, responder),
+                Err(error) => responder.send(Err(error)),
+            }
+        }
+        round
+    }
+
+    /// Waits for `until`, at most `limit`; nodes that are silent then count as failed.
+    pub(crate) async fn wait(&self, until: Until, limit: Duration) -> Verdict {
+        let reached = poll_fn(|cx| {
+            let mut state = self.lock();
+            if state.reached(until) {
+                return Poll::Ready(());
+            }
+            state.waiting = Some((until, cx.waker().clone()));
+            Poll::Pending
+        });
+        // Whether it was reached or ran out is read from the tally, under one lock.
+        let _ = tokio::time::timeout(limit, reached).await;
+        let state = self.lock();
+        Verdict { outcome: state.tally.outcome(), tally: state.tally, answers: state.answers.clone() }
+    }
+
+    /// Whether the request may have taken effect on node `index`.
+    pub(crate) fn may_have_reached(&self, index: usize) -> bool {
+        match &self.lock().answers[index] {
+            Some(Err(error)) => error.sent(),
+            _ => true,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Collect for Round {
+    fn collect(&self, node: usize, answer: Result<Reply, NodeError>) {
+        let mut state = self.lock();
+        if state.answers[node].is_some() {
+            return;
+        }
+        match &answer {
+            Ok(Reply::Granted | Reply::Extended | Reply::Released | Reply::Keys(_)) => {
+                state.tally.yes();
+            }
+            Ok(Reply::Held { .. } | Reply::NotHeld) => state.tally.no(),
+            Err(_) => state.tally.failed(),
+        }
+        state.answers[node] = Some(answer);
+        let keep = if state.reached(Until::Complete) { state.keep.take() } else { None };
+        let reached = state.waiting.as_ref().is_some_and(|(until, _)| state.reached(*until));
+        let waiting = if reached { state.waiting.take() } else { None };
+        // Wakers and kept values run foreign code; not under our lock.
+        drop(state);
+        drop(keep);
+        if let Some((_, waker)) = waiting {
+            waker.wake();
+        }
+    }
+}
+
+impl Verdict {
+    /// The nodes that failed. Silence is a failure only where the round ran out of time: a round
+    /// that was lost early did not wait for everybody.
+    pub(crate) fn failures(&self, nodes: &Nodes) -> Vec<NodeFailure> {
+        let silent = NodeError::new(crate::error::Cause::Timeout, "");
+        let failure = |(node, answer): (&Arc<dyn Node>, &Option<Result<Reply, NodeError>>)| match answer {
+            Some(Ok(_)) => None,
+            Some(Err(error)) => Some(NodeFailure::new(node.name(), error)),
+            None if self.outcome != Outcome::Pending => None,
+            None => Some(NodeFailure::new(node.name(), &silent)),
+        };
+        nodes.iter().zip(&self.answers).filter_map(failure).collect()
+    }
+
+    /// The shortest remaining time of a foreign lease, over all nodes that saw one.
+    pub(crate) fn shortest_remaining(&self) -> Option<Option<Duration>> {
+        let held = |answer: &Option<Result<Reply, NodeError>>| match answer {
+            Some(Ok(Reply::Held { remaining })) => Some(*remaining),
+            _ => None,
+        };
+        let shorter = |a: Option<Duration>, b: Option<Duration>| match (a, b) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        self.answers.iter().filter_map(held).reduce(shorter)
+    }
+}

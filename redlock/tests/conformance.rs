@@ -1,0 +1,38 @@
+//! Every kind of node keeps the same rules.
+
+use redlock::node::suite::conformance;
+use redlock::{RedisNode, SimNode};
+use testkit::RedisServer;
+
+#[tokio::test]
+async fn redis_node() {
+    let server = RedisServer::start().await.unwrap();
+    conformance(RedisNode::open(&server.url()).unwrap()).await;
+}
+
+#[tokio::test]
+async fn redis_node_over_resp3() {
+    let server = RedisServer::start().await.unwrap();
+    let url = format!("{}?protocol=resp3", server.url());
+    conformance(RedisNode::open(&url).unwrap()).await;
+}
+
+#[tokio::test]
+async fn redis_node_by_the_callers_own_factory() {
+    let server = RedisServer::start().await.unwrap();
+    let url = server.url();
+    let node = RedisNode::from_factory("mine", move || {
+        let url = url.clone();
+        async move {
+            let config = redis::AsyncConnectionConfig::new().set_response_timeout(None);
+            let client = redis::Client::open(url)?;
+            client.get_multiplexed_async_connection_with_config(&config).await
+        }
+    });
+    conformance(node).await;
+}
+
+#[tokio::test]
+async fn sim_node() {
+    conformance(SimNode::new("sim")).await;
+}

@@ -1,0 +1,59 @@
+//! Guards and futures dropped where it hurts: outside a runtime, with their runtime gone.
+
+use testkit::RedisServer;
+use tokio::runtime::Runtime;
+
+use crate::support::{SECOND, lock_keys, over};
+
+#[test]
+fn a_guard_dropped_outside_a_runtime_releases() {
+    let runtime = Runtime::new().unwrap();
+    let servers = runtime.block_on(RedisServer::fleet(3)).unwrap();
+    let redlock = over(&servers).ttl(60 * SECOND).max_ttl(60 * SECOND).build().unwrap();
+    let guard = runtime.block_on(redlock.lock("order:42").into_future()).unwrap();
+    assert!(guard.is_valid());
+    drop(guard);
+    runtime.block_on(async {
+        assert!(redlock.close(5 * SECOND).await);
+        assert_eq!(lock_keys(&servers).await, Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_manager_outlives_the_runtime_of_its_first_use() {
+    let servers = Runtime::new().unwrap();
+    let servers = (servers.block_on(RedisServer::fleet(3)).unwrap(), servers);
+    let redlock = over(&servers.0).build().unwrap();
+    for lock in 0..3 {
+        let runtime = Runtime::new().unwrap();
+        runtime.block_on(async {
+            let guard = redlock.lock(format!("order:{lock}")).ttl(SECOND).await.unwrap();
+            tokio::time::sleep(SECOND).await;
+            assert!(guard.is_valid(), "it is renewed in runtime {lock} too");
+            guard.release().await.unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_guard_whose_runtime_is_gone_can_be_dropped() {
+    let runtime = Runtime::new().unwrap();
+    let servers = runtime.block_on(RedisServer::fleet(1)).unwrap();
+    let inner = Runtime::new().unwrap();
+    let redlock = over(&servers).build().unwrap();
+    let guard = inner.block_on(redlock.lock("order:42").into_future()).unwrap();
+    drop(inner);
+    drop(guard);
+    drop(redlock);
+}
+
+#[tokio::test]
+async fn a_dropped_manager_still_delivers_its_releases() {
+    let servers = RedisServer::fleet(3).await.unwrap();
+    let redlock = over(&servers).ttl(60 * SECOND).build().unwrap();
+    let guard = redlock.lock("order:42").await.unwrap();
+    drop(redlock);
+    assert!(guard.is_valid(), "a guard keeps what it needs");
+    drop(guard);
+    testkit::eventually(5 * SECOND, || async { lock_keys(&servers).await.is_empty() }).await;
+}

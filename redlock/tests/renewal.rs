@@ -1,0 +1,149 @@
+//! Renewal: a held lock stays held, a lost one is announced, an ended one stays ended.
+
+use std::time::Duration;
+
+use redlock::{ExtendError, LockError, LossReason, Redlock, RunError, SimNode};
+use testkit::{RedisServer, Restart};
+
+use crate::support::{SECOND, command, connected, impatient, millis};
+
+fn simulated(count: usize) -> (Redlock, Vec<SimNode>) {
+    let nodes: Vec<_> = (0..count).map(|node| SimNode::new(format!("node-{node}"))).collect();
+    let builder = nodes.iter().cloned().fold(Redlock::builder(), redlock::Builder::node);
+    (builder.build().unwrap(), nodes)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guard_is_renewed_for_as_long_as_it_lives() {
+    let (redlock, nodes) = simulated(5);
+    let guard = redlock.lock("job").ttl(9 * SECOND).await.unwrap();
+    for _ in 0..600 {
+        tokio::time::sleep(SECOND).await;
+        assert!(guard.validity() > 5 * SECOND, "{:?}", guard.validity());
+        assert!(matches!(redlock.try_lock("job").await, Err(LockError::Contended { .. })));
+    }
+    drop(guard);
+    assert!(nodes.iter().all(SimNode::is_empty));
+    tokio::time::sleep(60 * SECOND).await;
+    assert!(nodes.iter().all(SimNode::is_empty), "nothing renews a released lock");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_renewal_a_lease_ends_at_its_deadline() {
+    let (redlock, _) = simulated(3);
+    let guard = redlock.lock("job").ttl(9 * SECOND).renew(false).await.unwrap();
+    let validity = guard.validity();
+    assert_eq!(validity, 9 * SECOND - millis(90 + 2));
+    let start = tokio::time::Instant::now();
+    assert_eq!(guard.lost().await, LossReason::Deadline);
+    let late = start.elapsed() - validity;
+    assert!(late < millis(2), "timers have a resolution of a millisecond: {late:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_extension_lengthens_and_never_shortens() {
+    let (redlock, _) = simulated(3);
+    let guard = redlock.lock("job").ttl(8 * SECOND).renew(false).await.unwrap();
+    guard.extend(SECOND).await.unwrap();
+    assert!(guard.validity() > 7 * SECOND, "{:?}", guard.validity());
+    tokio::time::sleep(6 * SECOND).await;
+    guard.extend(10 * SECOND).await.unwrap();
+    assert!(guard.validity() > 9 * SECOND, "{:?}", guard.validity());
+}
+
+#[tokio::test(start_paused = true)]
+async fn loss_drops_the_work_and_release_ends_the_watch() {
+    let (redlock, nodes) = simulated(3);
+    let work = redlock.lock("job").ttl(3 * SECOND).renew(false);
+    let ran = work.run(async |_| tokio::time::sleep(60 * SECOND).await).await;
+    assert!(matches!(ran, Err(RunError::Lost(LossReason::Deadline))), "{ran:?}");
+    assert!(nodes.iter().all(SimNode::is_empty));
+
+    let guard = redlock.lock("job").await.unwrap();
+    let lost = tokio::spawn(guard.lost());
+    guard.release().await.unwrap();
+    assert_eq!(lost.await.unwrap(), LossReason::Released);
+}
+
+#[tokio::test(start_paused = true)]
+async fn loss_in_the_moment_the_work_ends_wins() {
+    let (redlock, _) = simulated(3);
+    let work = redlock.lock("job").ttl(3 * SECOND).renew(false);
+    // Blocks over the deadline and then ends without another await.
+    let ran = work
+        .run(async |lease| {
+            tokio::time::advance(lease.validity()).await;
+            42
+        })
+        .await;
+    assert!(matches!(ran, Err(RunError::Lost(LossReason::Deadline))), "{ran:?}");
+}
+
+#[tokio::test]
+async fn work_under_a_lock_can_be_spawned() {
+    let (redlock, _) = simulated(3);
+    let local = String::from("moved in");
+    let work = redlock.lock("job").run(async move |lease| {
+        tokio::task::yield_now().await;
+        lease.extend(SECOND).await.map(|()| local.len())
+    });
+    assert_eq!(tokio::spawn(work).await.unwrap().unwrap().unwrap(), 8);
+}
+
+/// Half of the keys taken away: renewal goes on. One more: no quorum holds it, it is lost at once.
+#[tokio::test]
+async fn a_lease_that_a_quorum_no_longer_holds_is_lost_before_its_deadline() {
+    let servers = RedisServer::fleet(5).await.unwrap();
+    let redlock = connected(&servers).await;
+    let guard = redlock.lock("job").ttl(6 * SECOND).await.unwrap();
+    for server in &servers[..2] {
+        testkit::eventually(SECOND, || async { !server.keys("job").await.is_empty() }).await;
+        command(server, &["DEL", "job"]).await;
+    }
+    guard.extend(6 * SECOND).await.expect("three of five still hold it");
+    testkit::eventually(SECOND, || async { !servers[2].keys("job").await.is_empty() }).await;
+    command(&servers[2], &["SET", "job", "another"]).await;
+    let extended = guard.extend(6 * SECOND).await;
+    assert!(matches!(extended, Err(ExtendError::Lost(LossReason::Quorum))), "{extended:?}");
+    assert!(!guard.is_valid());
+    assert_eq!(guard.lost().await, LossReason::Quorum);
+    assert_eq!(servers[3].keys("job").await, ["job"], "a failed extend deletes nothing");
+    drop(guard);
+    assert!(redlock.close(SECOND).await);
+    assert_eq!(servers[2].keys("job").await, ["job"], "another's key is not touched");
+}
+
+/// Extension is counted over all nodes, not over those that granted at first.
+#[tokio::test]
+async fn an_extension_needs_a_quorum_of_all_nodes() {
+    let servers = RedisServer::fleet(5).await.unwrap();
+    let redlock = connected(&servers).await;
+    for server in &servers[..2] {
+        server.kill().await.unwrap();
+    }
+    let guard = redlock.lock("job").ttl(5 * SECOND).renew(false).await.unwrap();
+    testkit::eventually(SECOND, || async { !servers[4].keys("job").await.is_empty() }).await;
+    servers[4].kill().await.unwrap();
+    let extended = guard.extend(5 * SECOND).await;
+    assert!(matches!(extended, Err(ExtendError::Unavailable { .. })), "{extended:?}");
+    assert!(guard.is_valid(), "an outage during an extension is no loss");
+    for server in &servers[..2] {
+        server.restart(Restart::Empty).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn renewal_goes_on_over_a_short_outage() {
+    let servers = RedisServer::fleet(3).await.unwrap();
+    let redlock = impatient(&servers).await;
+    let guard = redlock.lock("job").ttl(2 * SECOND).await.unwrap();
+    for server in &servers {
+        server.pause().await.unwrap();
+    }
+    tokio::time::sleep(millis(1_000)).await;
+    for server in &servers {
+        server.resume().await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(guard.is_valid(), "a renewal that failed is tried again before the deadline");
+}

@@ -1,0 +1,41 @@
+-- One row for each variant in each warehouse: how many units there are and what they are bound to.
+CREATE TABLE product_stocks (
+    -- AUTOINCREMENT, so that the number of a deleted record is never given out again: the log names records by it.
+    id              INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    product_id      INTEGER NOT NULL,
+    variant_id      INTEGER NOT NULL,
+    -- 0 is the default warehouse.
+    warehouse_id    INTEGER NOT NULL DEFAULT 0,
+
+    -- On hand; always the sum of the three below.
+    stock           INTEGER NOT NULL,
+    -- Anyone may still order these.
+    available_stock INTEGER NOT NULL,
+    -- Ordered, not paid yet.
+    locked_stock    INTEGER NOT NULL DEFAULT 0,
+    -- Paid, not shipped yet.
+    reserved_stock  INTEGER NOT NULL DEFAULT 0,
+
+    -- Raised by every change, whoever makes it: nobody can overwrite what was not read.
+    version         INTEGER NOT NULL DEFAULT 0,
+    -- The largest fencing token a writer has brought along: holders of older leases are turned away.
+    fence           INTEGER NOT NULL DEFAULT 0,
+
+    -- UTC.
+    created_at      TEXT    NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now')),
+    updated_at      TEXT    NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now')),
+
+    CONSTRAINT product_stocks_key UNIQUE (variant_id, warehouse_id),
+
+    -- The service checks all of this before it writes; the table does not take its word for it.
+    CONSTRAINT product_stocks_sum CHECK (stock = available_stock + locked_stock + reserved_stock),
+    CONSTRAINT product_stocks_available CHECK (available_stock >= 0),
+    CONSTRAINT product_stocks_locked CHECK (locked_stock >= 0),
+    CONSTRAINT product_stocks_reserved CHECK (reserved_stock >= 0),
+    -- 2^53 - 1: the last integer that every JSON reader keeps exact.
+    CONSTRAINT product_stocks_limit CHECK (stock <= 9007199254740991),
+    CONSTRAINT product_stocks_counters CHECK (version >= 0 AND fence >= 0)
+    -- STRICT: text or a fraction in a number column is refused, as MySQL refuses it.
+) STRICT;
+
+CREATE INDEX product_stocks_product ON product_stocks (product_id, id);

@@ -1,0 +1,100 @@
+//! The command `stock`.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use stock::config::{Config, ConfigError, RepositoryKind};
+use stock::demo::{self, Sale};
+use tracing_subscriber::EnvFilter;
+
+/// What is logged unless RUST_LOG says otherwise. sqlx would warn of every wait for a busy row.
+const LOG: &str = "warn,sqlx=error";
+
+/// Exit status for a value that cannot be used; the same as for an unknown flag.
+const USAGE: u8 = 2;
+
+/// Inventory around database transactions, guarded by Redlock.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(Demo),
+}
+
+/// Simulated buyers rush one variant; afterwards somebody counts.
+///
+/// Runs with nothing installed: five in-process lock nodes and a temporary SQLite file, unless REDLOCK_NODES
+/// (comma-separated redis:// URLs) and DATABASE_URL (mysql://, mariadb:// or sqlite:) name others. The exit status is
+/// 1 if anything was oversold or the database disagrees with what buyers were told.
+#[derive(Debug, Args)]
+struct Demo {
+    /// How long the sale lasts at most, 1 to 3600; it ends early when sold out.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    seconds: u64,
+    /// How many buyers there are, 1 to 1000.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    buyers: u64,
+    /// How many units there are, 1 to 1000000000.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    stock: u64,
+    /// What keeps the buyers apart: redlock or row-lock; STOCK_REPOSITORY, else redlock, unless given.
+    #[arg(long)]
+    repository: Option<RepositoryKind>,
+    /// Read, decide, write, with nothing in between: shows what that sells.
+    #[arg(long, conflicts_with = "repository")]
+    no_lock: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Command::Demo(demo) = Cli::parse().command;
+    match sell(&demo).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("stock: {error:#}");
+            if error.is::<ConfigError>() {
+                return ExitCode::from(USAGE);
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether everything was right.
+async fn sell(demo: &Demo) -> anyhow::Result<bool> {
+    log_to_stderr()?;
+    let config = Config::from_env()?;
+    let chosen = demo.repository.or(config.repository).unwrap_or_default();
+    let sale = Sale {
+        seconds: demo.seconds,
+        buyers: demo.buyers,
+        stock: demo.stock,
+        repository: (!demo.no_lock).then_some(chosen),
+    };
+    let report = demo::run(sale, &config, interrupted()).await?;
+    println!("{report}");
+    Ok(report.is_right())
+}
+
+fn log_to_stderr() -> anyhow::Result<()> {
+    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| LOG.into());
+    let filter = EnvFilter::try_new(&filter)
+        .with_context(|| format!("RUST_LOG: `{filter}` cannot be used; allowed are levels (off, error, warn, info, debug, trace) and target=level pairs, separated by commas"))?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    Ok(())
+}
+
+/// Ready when somebody presses Ctrl-C.
+async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        // Where no signal can be listened for, the sale ends by itself.
+        std::future::pending::<()>().await;
+    }
+}

@@ -1,0 +1,195 @@
+//! What is set by the environment, read once and checked before anything is opened.
+
+use std::env::{self, VarError};
+use std::fmt;
+use std::str::FromStr;
+
+use crate::store::DatabaseUrl;
+use crate::store::url::mask;
+
+/// Which database: a URL.
+pub const DATABASE_URL: &str = "DATABASE_URL";
+/// Which lock nodes: URLs, separated by commas.
+pub const REDLOCK_NODES: &str = "REDLOCK_NODES";
+/// Which kind of repository.
+pub const STOCK_REPOSITORY: &str = "STOCK_REPOSITORY";
+
+const ALLOWED_NODES: &str = "redis://host:port URLs, separated by commas";
+
+/// Which of the repositories is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RepositoryKind {
+    /// Writers queue for the row in the database.
+    RowLock,
+    /// Writers queue for a Redlock lease.
+    #[default]
+    Redlock,
+}
+
+impl fmt::Display for RepositoryKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::RowLock => "row-lock",
+            Self::Redlock => "redlock",
+        })
+    }
+}
+
+impl FromStr for RepositoryKind {
+    type Err = InvalidRepositoryKind;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        match name {
+            "row-lock" => Ok(Self::RowLock),
+            "redlock" => Ok(Self::Redlock),
+            _ => Err(InvalidRepositoryKind),
+        }
+    }
+}
+
+/// A name that is no kind of repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("allowed are row-lock and redlock")]
+pub struct InvalidRepositoryKind;
+
+/// What the environment says. Whatever is unset or empty is left to the caller.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// The database, from `DATABASE_URL`.
+    pub database: Option<DatabaseUrl>,
+    /// The lock nodes, from `REDLOCK_NODES`; empty for in-process ones.
+    pub nodes: Vec<String>,
+    /// The kind of repository, from `STOCK_REPOSITORY`.
+    pub repository: Option<RepositoryKind>,
+}
+
+impl Config {
+    /// What this process was started with.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] for the first value that cannot be used.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::read(|name| match env::var(name) {
+            Ok(value) => Ok(Some(value)),
+            Err(VarError::NotPresent) => Ok(None),
+            Err(VarError::NotUnicode(value)) => Err(ConfigError {
+                variable: name,
+                value: mask(&value.to_string_lossy()),
+                reason: "it is not UTF-8".into(),
+            }),
+        })
+    }
+
+    fn read(
+        lookup: impl Fn(&'static str) -> Result<Option<String>, ConfigError>,
+    ) -> Result<Self, ConfigError> {
+        let set = |name| Ok(lookup(name)?.filter(|value| !value.is_empty()));
+        Ok(Self {
+            database: set(DATABASE_URL)?.map(|url| database(&url)).transpose()?,
+            nodes: set(REDLOCK_NODES)?.map(|urls| nodes(&urls)).transpose()?.unwrap_or_default(),
+            repository: set(STOCK_REPOSITORY)?.map(|name| repository(&name)).transpose()?,
+        })
+    }
+}
+
+/// A variable whose value cannot be used. Passwords in it are masked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{variable}: `{value}` cannot be used: {reason}")]
+pub struct ConfigError {
+    /// The variable.
+    pub variable: &'static str,
+    /// Its value, with passwords masked.
+    pub value: String,
+    /// What is wrong, and what is allowed.
+    pub reason: String,
+}
+
+impl ConfigError {
+    /// The nodes of `REDLOCK_NODES` were refused by the lock crate.
+    #[must_use]
+    pub fn of_nodes(nodes: &[String], reason: impl fmt::Display) -> Self {
+        let masked: Vec<_> = nodes.iter().map(|url| mask(url)).collect();
+        Self {
+            variable: REDLOCK_NODES,
+            value: masked.join(","),
+            reason: format!("{reason}; allowed are {ALLOWED_NODES}"),
+        }
+    }
+}
+
+fn database(url: &str) -> Result<DatabaseUrl, ConfigError> {
+    url.parse().map_err(|error: crate::store::InvalidDatabaseUrl| ConfigError {
+        variable: DATABASE_URL,
+        value: error.shown,
+        reason: format!("{}; allowed are {}", error.reason, crate::store::url::ALLOWED),
+    })
+}
+
+fn nodes(urls: &str) -> Result<Vec<String>, ConfigError> {
+    let nodes: Vec<String> = urls.split(',').map(|url| url.trim().to_owned()).collect();
+    if nodes.iter().any(String::is_empty) {
+        return Err(ConfigError::of_nodes(&nodes, "there is nothing between two commas"));
+    }
+    Ok(nodes)
+}
+
+fn repository(name: &str) -> Result<RepositoryKind, ConfigError> {
+    name.parse().map_err(|error: InvalidRepositoryKind| ConfigError {
+        variable: STOCK_REPOSITORY,
+        value: name.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(variable: &'static str, value: &str) -> Result<Config, ConfigError> {
+        Config::read(|name| Ok((name == variable).then(|| value.to_owned())))
+    }
+
+    #[test]
+    fn nothing_set_leaves_everything_to_the_caller() {
+        let config = Config::read(|_| Ok(None)).unwrap();
+        assert!(config.database.is_none() && config.nodes.is_empty());
+        assert_eq!(config.repository, None);
+        assert!(with(DATABASE_URL, "").unwrap().database.is_none());
+    }
+
+    #[test]
+    fn values_are_read() {
+        let config = with(REDLOCK_NODES, "redis://a, redis://b").unwrap();
+        assert_eq!(config.nodes, ["redis://a", "redis://b"]);
+        let config = with(STOCK_REPOSITORY, "row-lock").unwrap();
+        assert_eq!(config.repository, Some(RepositoryKind::RowLock));
+        let config = with(DATABASE_URL, "sqlite:stock.db").unwrap();
+        assert_eq!(config.database.unwrap().to_string(), "sqlite:stock.db");
+    }
+
+    #[test]
+    fn errors_name_variable_value_and_what_is_allowed() {
+        for (variable, value, allowed) in [
+            (DATABASE_URL, "postgres://localhost/stock", "mysql://"),
+            (REDLOCK_NODES, "redis://a,,redis://b", "redis://host:port"),
+            (STOCK_REPOSITORY, "optimistic", "row-lock and redlock"),
+        ] {
+            let message = with(variable, value).unwrap_err().to_string();
+            for part in [variable, value, allowed] {
+                assert!(message.contains(part), "{message} lacks {part}");
+            }
+        }
+    }
+
+    #[test]
+    fn errors_show_no_password() {
+        for (variable, value) in [
+            (DATABASE_URL, "postgres://me:secret@localhost/stock"),
+            (REDLOCK_NODES, "redis://:secret@a,,redis://me:secret@b"),
+        ] {
+            let message = with(variable, value).unwrap_err().to_string();
+            assert!(!message.contains("secret"), "{message}");
+        }
+    }
+}

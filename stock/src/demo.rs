@@ -1,0 +1,243 @@
+//! A sale: simulated buyers rush one variant, and afterwards somebody counts.
+//!
+//! With nothing set it runs on nothing installed: five in-process lock nodes and a SQLite file that goes away with it.
+//! What buyers were told is compared with what the database says, so a unit sold twice, or lost, is seen.
+
+mod buyer;
+mod progress;
+pub mod report;
+mod tally;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use redlock::{Redlock, SimNode};
+use tempfile::TempDir;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+
+use self::buyer::Buyer;
+use self::progress::Progress;
+use self::report::{End, Report};
+use self::tally::Tally;
+use crate::config::{Config, ConfigError, RepositoryKind};
+use crate::log::Audit;
+use crate::operation::{Id, Quantity, StockKey};
+use crate::repository::unguarded::Unguarded;
+use crate::repository::{Redlocked, RowLock, StockRepository};
+use crate::store::url::SqliteUrl;
+use crate::store::{self, DatabaseUrl, Store, StoreError};
+
+/// How many in-process lock nodes there are where no others are named.
+const SIM_NODES: usize = 5;
+
+/// How often the progress is brought up to date.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Refusals and nothing else for this long: what is left is stuck with somebody.
+const NOTHING_SELLS: Duration = Duration::from_secs(1);
+
+/// How long an operation under way is waited for at the end. After that its outcome counts as unknown.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The sale to be held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sale {
+    /// How long it lasts at most.
+    pub seconds: u64,
+    /// How many buyers there are.
+    pub buyers: u64,
+    /// How many units there are.
+    pub stock: u64,
+    /// What keeps the buyers apart; `None` for nothing at all.
+    pub repository: Option<RepositoryKind>,
+}
+
+/// Holds a sale on what the configuration names, until it is over or `stop` is ready.
+///
+/// # Errors
+///
+/// Whatever keeps it from starting: a bad value ([`ConfigError`]), or a database that is not there. What goes wrong
+/// during the sale is in the report.
+pub async fn run(
+    sale: Sale,
+    config: &Config,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<Report> {
+    let shop = Shop::open(sale, config).await?;
+    eprintln!("{} buyers, {} units, {shop}.", sale.buyers, sale.stock);
+    let tally = Arc::new(Tally::new());
+    let started = Instant::now();
+    let end = shop.sell(sale, &tally, stop).await;
+    let report = Report {
+        stock: sale.stock,
+        end,
+        took: started.elapsed(),
+        told: tally.snapshot(),
+        audit: shop.count().await,
+        logged: sale.repository.is_some(),
+    };
+    shop.close().await;
+    Ok(report)
+}
+
+/// Everything a sale needs.
+struct Shop {
+    key: StockKey,
+    database: DatabaseUrl,
+    store: Arc<dyn Store>,
+    repository: Arc<dyn StockRepository>,
+    redlock: Option<Redlock>,
+    /// What keeps the buyers apart, for people.
+    guard: String,
+    /// The folder of the SQLite file, removed at the end.
+    _folder: Option<TempDir>,
+}
+
+impl Shop {
+    async fn open(sale: Sale, config: &Config) -> anyhow::Result<Self> {
+        let redlock = match sale.repository {
+            Some(RepositoryKind::Redlock) => Some(locks(&config.nodes)?),
+            _ => None,
+        };
+        let (database, folder) = database(config)?;
+        let store =
+            store::open(&database).await.with_context(|| format!("{database} cannot be opened"))?;
+        store.migrate().await.with_context(|| format!("{database} cannot be migrated"))?;
+        let repository: Arc<dyn StockRepository> = match (sale.repository, &redlock) {
+            (None, _) => Arc::new(Unguarded::new(store.clone())),
+            (_, Some(redlock)) => Arc::new(Redlocked::new(store.clone(), redlock.clone())),
+            _ => Arc::new(RowLock::new(store.clone())),
+        };
+        // A number of its own for each sale: the database may be one with real stock in it.
+        let number = rand::random_range(1 << 40..1 << 53);
+        let key = StockKey::new(number, 0)?;
+        repository.create(Id::new(number)?, key, Quantity::new(sale.stock)?).await?;
+        Ok(Self {
+            key,
+            database,
+            store,
+            repository,
+            redlock,
+            guard: guard(sale, &config.nodes),
+            _folder: folder,
+        })
+    }
+
+    /// Lets the buyers in, waits for the end, and sees the last one out.
+    async fn sell(&self, sale: Sale, tally: &Arc<Tally>, stop: impl Future<Output = ()>) -> End {
+        let (close, closed) = watch::channel(false);
+        let sold_out = Arc::new(Notify::new());
+        let mut buyers = JoinSet::new();
+        for _ in 0..sale.buyers {
+            let buyer = Buyer {
+                repository: self.repository.clone(),
+                key: self.key,
+                tally: tally.clone(),
+                closed: closed.clone(),
+                sold_out: sold_out.clone(),
+            };
+            buyers.spawn(buyer.rush());
+        }
+        let mut progress = Progress::new(sale.stock);
+        let end = tokio::select! {
+            () = sold_out.notified() => End::SoldOut,
+            () = stop => End::Interrupted,
+            () = tokio::time::sleep(Duration::from_secs(sale.seconds)) => End::TimeUp,
+            () = watch_sale(&mut progress, tally) => End::SoldOut,
+        };
+        close.send_replace(true);
+        let leave = async { while buyers.join_next().await.is_some() {} };
+        if tokio::time::timeout(GRACE, leave).await.is_err() {
+            buyers.shutdown().await;
+        }
+        let (operations, _, sold) = tally.counts();
+        progress.show(operations, sold);
+        end
+    }
+
+    /// What the database says now.
+    async fn count(&self) -> Result<Audit, String> {
+        match store::audit(self.store.as_ref(), self.key).await {
+            Ok(Some(audit)) => Ok(audit),
+            Ok(None) => Err("the record is gone".into()),
+            Err(error) => Err(explain(&error)),
+        }
+    }
+
+    async fn close(&self) {
+        if let Some(redlock) = &self.redlock {
+            redlock.close(Duration::from_secs(1)).await;
+        }
+        self.store.close().await;
+    }
+}
+
+impl fmt::Display for Shop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {}", self.guard, self.database)
+    }
+}
+
+/// Shows the progress. Ends when there are refusals only.
+async fn watch_sale(progress: &mut Progress, tally: &Tally) {
+    let mut tick = tokio::time::interval(TICK);
+    let mut last = (0, 0, Instant::now());
+    loop {
+        tick.tick().await;
+        let (operations, refused, sold) = tally.counts();
+        progress.show(operations, sold);
+        let (operations_then, refused_then, since) = last;
+        if operations != operations_then || refused == refused_then {
+            last = (operations, refused, Instant::now());
+        } else if since.elapsed() >= NOTHING_SELLS {
+            return;
+        }
+    }
+}
+
+/// The database that is named, or a new file in a folder of its own.
+fn database(config: &Config) -> anyhow::Result<(DatabaseUrl, Option<TempDir>)> {
+    if let Some(url) = &config.database {
+        return Ok((url.clone(), None));
+    }
+    let folder = TempDir::with_prefix("stock-demo-").context("no temporary folder can be made")?;
+    let file = SqliteUrl::new(folder.path().join("stock.db"));
+    Ok((DatabaseUrl::Sqlite(file), Some(folder)))
+}
+
+/// The lock nodes that are named, or in-process ones.
+fn locks(nodes: &[String]) -> Result<Redlock, ConfigError> {
+    let builder = if nodes.is_empty() {
+        (1..=SIM_NODES).fold(Redlock::builder(), |builder, number| {
+            builder.node(SimNode::new(format!("node-{number}")))
+        })
+    } else {
+        Redlock::builder().nodes(nodes)
+    };
+    builder.build().map_err(|error| ConfigError::of_nodes(nodes, error))
+}
+
+fn guard(sale: Sale, nodes: &[String]) -> String {
+    match sale.repository {
+        None => "nothing keeps them apart".into(),
+        Some(RepositoryKind::RowLock) => "row locks".into(),
+        Some(RepositoryKind::Redlock) if nodes.is_empty() => {
+            format!("Redlock on {SIM_NODES} in-process nodes")
+        }
+        Some(RepositoryKind::Redlock) => format!("Redlock on {} nodes", nodes.len()),
+    }
+}
+
+/// An error and what led to it, on one line.
+fn explain(error: &StoreError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}

@@ -1,0 +1,81 @@
+//! Why an operation on a stock record was not done, sorted by what its caller can do about it.
+
+use std::error::Error;
+use std::time::Duration;
+
+use crate::levels::LevelsError;
+use crate::operation::StockKey;
+use crate::store::{CommitError, StoreError};
+
+/// Why a repository did not do what it was asked to.
+///
+/// Nothing has changed, except after [`RepositoryError::OutcomeUnknown`], where nobody knows.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RepositoryError {
+    /// There is no such record.
+    #[error("there is no record of {key}")]
+    NotFound {
+        /// What was looked for.
+        key: StockKey,
+    },
+    /// The levels do not allow it.
+    #[error(transparent)]
+    Refused(#[from] LevelsError),
+    /// The lock was held by others for as long as was waited. Try again later.
+    #[error("the lock of {key} is held by others")]
+    LockContended {
+        /// Whose lock it is.
+        key: StockKey,
+        /// When the present holder's lease ends at the latest.
+        retry_after: Duration,
+    },
+    /// The lock nodes did not give an answer that a majority stands behind. Try again later.
+    #[error("the lock nodes are unavailable")]
+    LocksUnavailable {
+        /// What each of them said.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The lease ended before the change could be committed; it was rolled back. Try again at once.
+    #[error("the lease on {key} ended before the commit")]
+    LeaseLost {
+        /// Whose lease it was.
+        key: StockKey,
+    },
+    /// The database did not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The answer to the commit was lost: it may have been done, or not.
+    #[error("whether it was done is unknown: the answer to the commit was lost")]
+    OutcomeUnknown {
+        /// What came instead of an answer.
+        #[source]
+        source: StoreError,
+    },
+}
+
+impl RepositoryError {
+    /// The stable machine code of this error.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound { .. } => "not_found",
+            Self::Refused(error) => error.code(),
+            Self::LockContended { .. } => "lock_contended",
+            Self::LocksUnavailable { .. } => "locks_unavailable",
+            Self::LeaseLost { .. } => "lease_lost",
+            Self::Store(error) => error.code(),
+            Self::OutcomeUnknown { .. } => "outcome_unknown",
+        }
+    }
+}
+
+impl From<CommitError> for RepositoryError {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::RolledBack(error) => Self::Store(error),
+            CommitError::Unknown(source) => Self::OutcomeUnknown { source },
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The repository whose writers queue for a Redlock lease instead of a database connection.
+//!
+//! The lease keeps order between processes, so that at most one of them at a time comes to the database for a record.
+//! It is not what keeps the units right: the row is still locked, its version still compared, so that two holders at
+//! once (a process that was paused, clocks that ran apart) cost a wait and never a unit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redlock::{Guard, LockError, Redlock};
+
+use super::StockRepository;
+use super::change::Change;
+use crate::error::RepositoryError;
+use crate::operation::{Id, Operation, Quantity, StockKey};
+use crate::record::StockRecord;
+use crate::store::{BoxFuture, Creation, Store};
+
+/// How long a lease is waited for unless [`Redlocked::wait`] says otherwise.
+const WAIT: Duration = Duration::from_secs(15);
+
+/// Lease → transaction → apply → log → commit → release.
+#[derive(Debug, Clone)]
+pub struct Redlocked {
+    store: Arc<dyn Store>,
+    redlock: Redlock,
+    wait: Duration,
+}
+
+impl Redlocked {
+    /// A repository on this store, guarded by these locks.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, redlock: Redlock) -> Self {
+        Self { store, redlock, wait: WAIT }
+    }
+
+    /// How long a lease is waited for; 15 seconds unless set.
+    #[must_use]
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    async fn change(&self, change: Change) -> Result<StockRecord, RepositoryError> {
+        let key = change.key;
+        let lease = self.redlock.lock(key.lock_key()).wait(self.wait).await;
+        let guard = lease.map_err(|error| not_locked(key, error))?;
+        let outcome = change.commit(self.store.as_ref(), || still_held(&guard, key)).await;
+        // The answer does not hang on it: a release that fails ends with the lease.
+        match guard.release().await {
+            Ok(released) => tracing::trace!(?released, %key, "released"),
+            Err(error) => tracing::debug!(%error, %key, "release"),
+        }
+        outcome
+    }
+}
+
+impl StockRepository for Redlocked {
+    fn create(
+        &self,
+        product_id: Id,
+        key: StockKey,
+        stock: Quantity,
+    ) -> BoxFuture<'_, Result<Creation, RepositoryError>> {
+        Box::pin(async move { Ok(self.store.create(product_id, key, stock).await?) })
+    }
+
+    fn get(&self, key: StockKey) -> BoxFuture<'_, Result<StockRecord, RepositoryError>> {
+        Box::pin(async move {
+            let record = self.store.read(key).await?;
+            record.ok_or(RepositoryError::NotFound { key })
+        })
+    }
+
+    fn apply(
+        &self,
+        key: StockKey,
+        operation: Operation,
+        quantity: Quantity,
+    ) -> BoxFuture<'_, Result<StockRecord, RepositoryError>> {
+        Box::pin(self.change(Change { key, operation, quantity }))
+    }
+}
+
+/// Asked right before the commit: a lease that has run out may be somebody else's by now.
+fn still_held(guard: &Guard, key: StockKey) -> Result<(), RepositoryError> {
+    if guard.is_valid() {
+        return Ok(());
+    }
+    Err(RepositoryError::LeaseLost { key })
+}
+
+/// Contention and outage need different answers, also when it was the waiting time that ran out.
+fn not_locked(key: StockKey, error: LockError) -> RepositoryError {
+    match error {
+        LockError::Contended { retry_after, .. } => {
+            RepositoryError::LockContended { key, retry_after }
+        }
+        LockError::TimedOut { last, .. } => not_locked(key, *last),
+        error => RepositoryError::LocksUnavailable { source: error.into() },
+    }
+}

@@ -7,13 +7,14 @@ use tracing::Instrument;
 
 use crate::clock::Moment;
 use crate::error::{LockError, TtlProblem};
+use crate::fencing::{FencingToken, Settlement};
 use crate::guard::Guard;
-use crate::lease::{Lease, RECHECK};
+use crate::lease::{Lease, LeaseTerms, RECHECK};
 use crate::manager::Shared;
-use crate::node::Request;
-use crate::quorum::Outcome;
+use crate::node::{Reply, Request};
+use crate::quorum::{Outcome, quorum};
 use crate::resource::{Claim, Resource};
-use crate::round::{Round, Until, Verdict};
+use crate::round::{Asked, Round, Until, Verdict};
 use crate::wait::Backoff;
 
 /// What is asked for, checked.
@@ -21,6 +22,10 @@ pub(crate) struct Wanted {
     pub(crate) resource: Resource,
     pub(crate) ttl: Duration,
     pub(crate) renew: bool,
+    /// When the lease ends whatever renewals say.
+    pub(crate) max_hold: Option<Duration>,
+    /// The token must be above this.
+    pub(crate) floor: Option<u64>,
     /// How long to try; `None` for ever. Without patience there is one round.
     pub(crate) patience: Patience,
 }
@@ -39,15 +44,32 @@ pub(crate) async fn acquire(shared: Arc<Shared>, wanted: Wanted) -> Result<Guard
     let ttl = wanted.ttl;
     shared.terms.check(ttl).map_err(|problem| LockError::InvalidTtl { ttl, problem })?;
     let keys = wanted.resource.keys(&shared.prefix)?;
+    let floor = floor(&wanted)?;
     let span = tracing::debug_span!("lock", resource = %wanted.resource, ?ttl);
-    attempts(&shared, &wanted, &keys).instrument(span).await
+    let attempts = async {
+        shared.meet().await;
+        attempts(&shared, &wanted, &keys, floor).await
+    };
+    attempts.instrument(span).await
 }
 
-async fn attempts(shared: &Arc<Shared>, wanted: &Wanted, keys: &Arc<[String]>) -> Result<Guard, LockError> {
+/// The smallest token that will do, as far as the caller knows.
+fn floor(wanted: &Wanted) -> Result<FencingToken, LockError> {
+    let above = wanted.floor.map_or(Some(0), |floor| floor.checked_add(1));
+    let refused = || LockError::InvalidFenceFloor { floor: wanted.floor.unwrap_or_default() };
+    above.and_then(FencingToken::new).ok_or_else(refused)
+}
+
+async fn attempts(
+    shared: &Arc<Shared>,
+    wanted: &Wanted,
+    keys: &Arc<[String]>,
+    floor: FencingToken,
+) -> Result<Guard, LockError> {
     let start = shared.clock.now();
     let mut backoff = Backoff::new();
     loop {
-        let error = match Attempt::new(shared, keys, wanted.ttl).run(wanted).await {
+        let error = match Attempt::new(shared, keys, wanted.ttl, floor).run(wanted).await {
             Ok(guard) => return Ok(guard),
             Err(error) => error,
         };
@@ -61,10 +83,11 @@ async fn attempts(shared: &Arc<Shared>, wanted: &Wanted, keys: &Arc<[String]>) -
             let resource = wanted.resource.to_string();
             return Err(LockError::TimedOut { resource, waited, last: Box::new(error) });
         }
-        let pause = backoff.next(match error {
+        let free_in = match error {
             LockError::Contended { retry_after, .. } => Some(retry_after),
             _ => None,
-        });
+        };
+        let pause = backoff.next(free_in, &shared.chance);
         tokio::time::sleep(pause.min(left.unwrap_or(pause)).min(RECHECK)).await;
     }
 }
@@ -81,39 +104,71 @@ struct Attempt<'a> {
 
 impl<'a> Attempt<'a> {
     /// Sends the acquire to every node.
-    fn new(shared: &'a Arc<Shared>, keys: &Arc<[String]>, ttl: Duration) -> Self {
+    fn new(shared: &'a Arc<Shared>, keys: &Arc<[String]>, ttl: Duration, floor: FencingToken) -> Self {
         // Taken before the first byte is sent: the nodes' clocks can only start later.
         let start = shared.clock.now();
         let claim = Arc::new(Claim::new(Arc::clone(keys), shared.fresh_value()));
-        let request = |_| Ok(Request::Acquire { claim: Arc::clone(&claim), ttl });
-        let round = Round::ask(&shared.nodes, request);
+        let proposal = shared.proposal(keys).max(floor);
+        let round = Round::ask(&shared.nodes, |_| {
+            Asked::Request(Request::Acquire { claim: Arc::clone(&claim), ttl, proposal })
+        });
         Self { shared, claim, start, round, won: false }
     }
 
     async fn run(mut self, wanted: &Wanted) -> Result<Guard, LockError> {
-        let terms = &self.shared.terms;
-        let limit = terms.round_limit(wanted.ttl);
+        let limit = self.shared.terms.round_limit(wanted.ttl);
         let verdict = self.round.wait(Until::Decided, limit).await;
-        let elapsed = self.shared.clock.now().since(self.start);
-        if verdict.outcome != Outcome::Won {
+        if verdict.outcome != Outcome::Won || verdict.has_twins() {
             return Err(self.explain(&verdict, wanted));
         }
-        let Some(validity) = terms.validity(wanted.ttl, elapsed) else {
+        let token = self.settle(&verdict, wanted).await?;
+        let elapsed = self.shared.clock.now().since(self.start);
+        let Some(validity) = self.shared.terms.validity(wanted.ttl, elapsed) else {
             let problem = TtlProblem::UsedUp { round: elapsed };
             return Err(LockError::InvalidTtl { ttl: wanted.ttl, problem });
         };
         self.won = true;
-        let lease = Lease::new(
-            Arc::clone(self.shared),
-            Arc::clone(&self.claim),
-            Arc::clone(&self.round),
-            self.start,
-            (wanted.ttl, elapsed + validity),
-            wanted.renew,
-        );
+        self.shared.memory.remember(self.claim.keys(), token);
+        let terms = LeaseTerms {
+            start: self.start,
+            deadline: self.start.after(elapsed + validity),
+            ttl: wanted.ttl,
+            token,
+            renew: wanted.renew,
+            max_hold: wanted.max_hold,
+        };
+        let (claim, round) = (Arc::clone(&self.claim), Arc::clone(&self.round));
+        let lease = Lease::new(Arc::clone(self.shared), claim, round, &terms);
         self.shared.renewals.note(lease.core());
-        tracing::debug!(?validity, "acquired");
+        tracing::debug!(?validity, %token, "acquired");
         Ok(Guard::new(lease))
+    }
+
+    /// The token of a won round. Where fewer than a quorum of nodes granted exactly this one it
+    /// is written back first, to every node that still holds the claim.
+    async fn settle(&self, verdict: &Verdict, wanted: &Wanted) -> Result<FencingToken, LockError> {
+        let nodes = &self.shared.nodes;
+        let Some(settlement) = Settlement::of(verdict.tokens()) else {
+            return Err(self.explain(verdict, wanted));
+        };
+        let token = settlement.token;
+        if !settlement.needs_write_back(quorum(nodes.len())) {
+            return Ok(token);
+        }
+        tracing::debug!(%token, "nodes granted different tokens; writing back");
+        let round = Round::ask(nodes, |node| match &verdict.answers[node] {
+            Some(Ok(Reply::Granted { token: granted })) if *granted == token => Asked::Answer(Ok(Reply::Done)),
+            Some(Ok(Reply::Granted { .. })) | None => {
+                Asked::Request(Request::Raise { claim: Arc::clone(&self.claim), token })
+            }
+            Some(refused) => Asked::Answer(refused.clone()),
+        });
+        let limit = self.shared.terms.round_limit(wanted.ttl);
+        let recorded = round.wait(Until::Decided, limit).await;
+        match recorded.outcome {
+            Outcome::Won => Ok(token),
+            _ => Err(self.explain(&recorded, wanted)),
+        }
     }
 
     /// Contended or unavailable: whichever made the quorum impossible.
@@ -141,7 +196,7 @@ impl<'a> Attempt<'a> {
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         if !self.won {
-            self.shared.release(&self.claim, &self.round);
+            self.shared.release(&self.claim, Some(&self.round));
         }
     }
 }

@@ -3,7 +3,7 @@
 //! A lease must end when the laptop's lid is closed, and std's `Instant` stops there on Linux.
 
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// A point on the lease clock; only differences mean anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,22 +20,54 @@ impl Moment {
     }
 }
 
-/// Where moments come from.
+/// Where moments and the time of day come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Clock {
     /// `CLOCK_BOOTTIME` on Linux, the monotonic clock elsewhere.
     System,
     /// Tokio's clock, which tests pause and drive.
-    Tokio,
+    Tokio {
+        /// Unix time of moment zero.
+        epoch: Duration,
+    },
 }
 
 impl Clock {
+    /// Tokio's clock, showing the real time of day now.
+    pub(crate) fn tokio() -> Self {
+        Self::Tokio { epoch: unix_time().saturating_sub(tokio_time()) }
+    }
+
+    /// Tokio's clock, showing the same time of day at the start of every run.
+    #[cfg(feature = "sim")]
+    pub(crate) fn replayed() -> Self {
+        let start = Duration::from_secs(1_700_000_000);
+        Self::Tokio { epoch: start.saturating_sub(tokio_time()) }
+    }
+
     pub(crate) fn now(self) -> Moment {
         match self {
             Self::System => Moment(boot_time()),
-            Self::Tokio => Moment(tokio::time::Instant::now().saturating_duration_since(anchor())),
+            Self::Tokio { .. } => Moment(tokio_time()),
         }
     }
+
+    /// Microseconds since 1970, by the wall clock: may jump, and promises nothing.
+    pub(crate) fn unix_micros(self) -> u64 {
+        let time = match self {
+            Self::System => unix_time(),
+            Self::Tokio { epoch } => epoch + tokio_time(),
+        };
+        u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+fn tokio_time() -> Duration {
+    tokio::time::Instant::now().saturating_duration_since(anchor())
+}
+
+fn unix_time() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 /// A point before any instant a test can see. A paused clock starts at the real time at which it
@@ -74,9 +106,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_tokio_clock_is_the_paused_one() {
-        let first = Clock::Tokio.now();
+        let clock = Clock::tokio();
+        let (first, day) = (clock.now(), clock.unix_micros());
         tokio::time::advance(Duration::from_secs(3)).await;
-        assert_eq!(Clock::Tokio.now().since(first), Duration::from_secs(3));
-        assert_eq!(first.since(Clock::Tokio.now()), Duration::ZERO);
+        assert_eq!(clock.now().since(first), Duration::from_secs(3));
+        assert_eq!(first.since(clock.now()), Duration::ZERO);
+        assert_eq!(clock.unix_micros() - day, 3_000_000);
     }
 }

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::chance::Chance;
+use crate::clock::Clock;
 use crate::error::{ConfigError, TtlProblem};
-use crate::manager::Redlock;
+use crate::manager::{Redlock, Shared};
 use crate::node::Node;
 #[cfg(feature = "redis")]
 use crate::node::redis::RedisNode;
 use crate::resource::{MAX_NAME, RESERVED_PREFIX, shorten};
+use crate::restart::{Membership, RestartGuard};
 use crate::round::Nodes;
 use crate::validity::{MAX_TTL, drift, validity};
 
@@ -39,6 +42,9 @@ pub struct Builder {
     drift_factor: f64,
     key_prefix: String,
     owner: Option<String>,
+    restart_guard: RestartGuard,
+    #[cfg(feature = "sim")]
+    seed: Option<u64>,
 }
 
 impl Builder {
@@ -52,6 +58,9 @@ impl Builder {
             drift_factor: 0.01,
             key_prefix: String::new(),
             owner: None,
+            restart_guard: RestartGuard::MaxTtl,
+            #[cfg(feature = "sim")]
+            seed: None,
         }
     }
 
@@ -122,6 +131,23 @@ impl Builder {
         self
     }
 
+    /// How long a restarted node stays out of votes, so that it cannot grant what it has
+    /// forgotten. Default: [`RestartGuard::MaxTtl`]. While a quorum is out, `lock` waits within
+    /// its deadline and `try_lock` says for how long each node is.
+    pub fn restart_guard(mut self, guard: RestartGuard) -> Self {
+        self.restart_guard = guard;
+        self
+    }
+
+    /// Makes this manager's random choices and its time of day follow from `seed`, so that a
+    /// simulation on a paused clock replays. Owner values are then no secret and not unique
+    /// between managers of one seed: never use it with real nodes.
+    #[cfg(feature = "sim")]
+    pub fn simulation(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
     /// Checks everything. Does no I/O and needs no runtime.
     ///
     /// # Errors
@@ -140,7 +166,16 @@ impl Builder {
         check_prefix(&self.key_prefix)?;
         let owner = self.owner.unwrap_or_else(default_owner);
         check_owner(&owner)?;
-        Ok(Redlock::new(nodes, terms, self.wait, self.key_prefix, owner))
+        let membership = Membership::new(terms.quarantine(self.restart_guard));
+        nodes.iter().for_each(|node| node.join(&membership));
+        let simulated = nodes.iter().any(|node| node.simulated());
+        let time = (if simulated { Clock::tokio() } else { Clock::System }, Chance::System);
+        #[cfg(feature = "sim")]
+        let time = match self.seed {
+            Some(seed) => (Clock::replayed(), Chance::seeded(seed)),
+            None => time,
+        };
+        Ok(Redlock::new(Shared::new(nodes, terms, (self.key_prefix, owner), self.wait, time)))
     }
 }
 
@@ -171,6 +206,18 @@ impl Terms {
     /// How long a round for a lease of `ttl` may take: longer than the lease makes no sense.
     pub(crate) fn round_limit(&self, ttl: Duration) -> Duration {
         self.node_timeout.min(ttl)
+    }
+
+    /// How long a restarted node stays out.
+    fn quarantine(&self, guard: RestartGuard) -> Option<Duration> {
+        match guard {
+            RestartGuard::MaxTtl => {
+                // A node's uptime is in whole seconds: it may be up to one younger than it says.
+                Some(self.max_ttl + drift(self.max_ttl, self.drift_factor) + Duration::from_secs(1))
+            }
+            RestartGuard::For(quarantine) => Some(quarantine),
+            RestartGuard::Off => None,
+        }
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

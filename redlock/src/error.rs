@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// Why a node did not vote.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cause {
     /// No answer within the node timeout.
@@ -15,6 +15,17 @@ pub enum Cause {
     Auth,
     /// The key holds something that is no lock (Redisson keeps a hash there).
     WrongType,
+    /// The server was started so recently that it may have forgotten a lease that still stands.
+    Quarantined {
+        /// How long it stays out.
+        remaining: Duration,
+    },
+    /// The server is already there as another node: it would vote twice.
+    #[non_exhaustive]
+    SameServer {
+        /// The other node's name.
+        other: String,
+    },
     /// The node is a replica and takes no writes.
     Replica,
     /// Too many requests wait for this node already; it was left out of the round.
@@ -30,6 +41,10 @@ impl fmt::Display for Cause {
             Self::Refused => "no connection",
             Self::Auth => "not authorized",
             Self::WrongType => "wrong type",
+            Self::Quarantined { remaining } => {
+                return write!(f, "restarted lately, out for another {remaining:.1?}");
+            }
+            Self::SameServer { other } => return write!(f, "the same server as {other}"),
             Self::Replica => "replica",
             Self::Backlog => "backlog full",
             Self::Protocol => "unexpected answer",
@@ -51,7 +66,7 @@ pub struct NodeFailure {
 
 impl NodeFailure {
     pub(crate) fn new(node: &str, error: &NodeError) -> Self {
-        Self { node: node.to_owned(), cause: error.cause, detail: error.detail.clone() }
+        Self { node: node.to_owned(), cause: error.cause.clone(), detail: error.detail.clone() }
     }
 }
 
@@ -85,8 +100,8 @@ impl NodeError {
 
     /// The kind of failure.
     #[must_use]
-    pub fn cause(&self) -> Cause {
-        self.cause
+    pub fn cause(&self) -> &Cause {
+        &self.cause
     }
 
     /// Whether the request may have taken effect.
@@ -98,7 +113,8 @@ impl NodeError {
 
 impl fmt::Display for NodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.cause, self.detail)
+        write!(f, "{}", self.cause)?;
+        if self.detail.is_empty() { Ok(()) } else { write!(f, ": {}", self.detail) }
     }
 }
 
@@ -181,6 +197,13 @@ pub enum LockError {
         /// What is wrong with it.
         problem: TtlProblem,
     },
+    /// No larger token than the floor asked for exists. No I/O was done.
+    #[error("fence_floor of {floor} is not possible: tokens end at {}", crate::fencing::MAX_TOKEN)]
+    #[non_exhaustive]
+    InvalidFenceFloor {
+        /// The floor asked for.
+        floor: u64,
+    },
     /// The resource cannot be locked. No I/O was done.
     #[error("resource `{resource}` is not possible: {reason}")]
     #[non_exhaustive]
@@ -255,6 +278,8 @@ pub enum LossReason {
     Deadline,
     /// So many nodes no longer hold it that no quorum can.
     Quorum,
+    /// It was held for as long as its `max_hold` allows.
+    MaxHold,
     /// Its guard released it.
     Released,
 }
@@ -264,6 +289,7 @@ impl fmt::Display for LossReason {
         f.write_str(match self {
             Self::Deadline => "its validity ran out",
             Self::Quorum => "a quorum of nodes no longer holds it",
+            Self::MaxHold => "it was held for as long as allowed",
             Self::Released => "it was released",
         })
     }

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use crate::error::{ExtendError, LossReason, ReleaseError, Released};
+use crate::fencing::FencingToken;
 use crate::lease::Lease;
 
 /// A held lock. While it lives its lease is renewed; dropped, it is released.
@@ -28,6 +29,13 @@ impl Guard {
     #[must_use]
     pub fn lease(&self) -> &Lease {
         &self.lease
+    }
+
+    /// The token of this lease, for the thing that the lock protects to check. See
+    /// [`Lease::fence`].
+    #[must_use]
+    pub fn fence(&self) -> FencingToken {
+        self.lease.fence()
     }
 
     /// What is left of the lease; zero once lost. See [`Lease::validity`].

@@ -8,7 +8,7 @@ use crate::error::{Cause, LockError, NodeError, NodeFailure};
 use crate::manager::Shared;
 use crate::node::{KeyState, Reply, Request};
 use crate::resource::Resource;
-use crate::round::{Round, Until};
+use crate::round::{Asked, Round, Until};
 
 /// What every node knows of a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,9 +46,20 @@ pub enum NodeState {
     Error(NodeFailure),
 }
 
+impl NodeState {
+    /// The holder's value, where there is one.
+    #[must_use]
+    pub fn value(&self) -> Option<&[u8]> {
+        match self {
+            Self::Held { value, .. } => Some(value),
+            Self::Free | Self::Error(_) => None,
+        }
+    }
+}
+
 pub(crate) async fn inspect(shared: &Arc<Shared>, resource: Resource) -> Result<Inspection, LockError> {
     let keys = resource.keys(&shared.prefix)?;
-    let round = Round::ask(&shared.nodes, |_| Ok(Request::Inspect { keys: Arc::clone(&keys) }));
+    let round = Round::ask(&shared.nodes, |_| Asked::Request(Request::Inspect { keys: Arc::clone(&keys) }));
     let verdict = round.wait(Until::Complete, shared.terms.node_timeout).await;
     let nodes = shared.nodes.iter().zip(verdict.answers);
     let nodes =

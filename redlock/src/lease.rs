@@ -9,11 +9,12 @@ use tokio::sync::Notify;
 
 use crate::clock::Moment;
 use crate::error::{ExtendError, LossReason, Released};
+use crate::fencing::FencingToken;
 use crate::manager::Shared;
-use crate::node::Request;
+use crate::node::{Reply, Request};
 use crate::quorum::Outcome;
 use crate::resource::Claim;
-use crate::round::{Round, Until, Verdict};
+use crate::round::{Asked, Round, Until, Verdict};
 
 /// Timers do not count the time a machine is suspended, so whoever waits looks at the clock at
 /// least this often.
@@ -26,12 +27,23 @@ pub struct Lease {
     core: Arc<Core>,
 }
 
+/// What was won.
+pub(crate) struct LeaseTerms {
+    pub(crate) start: Moment,
+    pub(crate) deadline: Moment,
+    pub(crate) ttl: Duration,
+    pub(crate) token: FencingToken,
+    pub(crate) renew: bool,
+    pub(crate) max_hold: Option<Duration>,
+}
+
 /// What guard, renewal and waiters share of one lease.
 pub(crate) struct Core {
     /// Tells leases apart that are due at the same moment.
     id: u64,
     shared: Arc<Shared>,
     claim: Arc<Claim>,
+    token: FencingToken,
     /// The round that won it: tells which nodes never saw the request.
     won_by: Arc<Round>,
     state: Mutex<State>,
@@ -40,6 +52,10 @@ pub(crate) struct Core {
 
 struct State {
     deadline: Moment,
+    /// When the lease ends whatever renewals say.
+    hold_until: Option<Moment>,
+    /// Whether nodes may hold it that its acquire never reached.
+    healed: bool,
     /// What a renewal asks for.
     ttl: Duration,
     /// When to renew next; `None` where nobody asked for renewal.
@@ -61,30 +77,37 @@ pub(crate) enum Due {
     At(Moment),
 }
 
+impl State {
+    /// When the lease is over, as things stand.
+    fn end(&self) -> Moment {
+        self.hold_until.map_or(self.deadline, |until| until.min(self.deadline))
+    }
+}
+
 impl Lease {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        claim: Arc<Claim>,
-        won_by: Arc<Round>,
-        start: Moment,
-        terms: (Duration, Duration),
-        renew: bool,
-    ) -> Self {
-        let (ttl, validity) = terms;
+    pub(crate) fn new(shared: Arc<Shared>, claim: Arc<Claim>, won_by: Arc<Round>, terms: &LeaseTerms) -> Self {
         let state = State {
-            deadline: start.after(validity),
-            ttl,
-            renew_at: renew.then(|| start.after(ttl / 3)),
+            deadline: terms.deadline,
+            hold_until: terms.max_hold.map(|hold| terms.start.after(hold)),
+            healed: false,
+            ttl: terms.ttl,
+            renew_at: terms.renew.then(|| terms.start.after(terms.ttl / 3)),
             loss: None,
             noted: None,
         };
-        let id = shared.next_id();
-        let core = Core { id, shared, claim, won_by, state: Mutex::new(state), over: Notify::new() };
+        let (id, token) = (shared.next_id(), terms.token);
+        let core = Core { id, shared, claim, token, won_by, state: Mutex::new(state), over: Notify::new() };
         Self { core: Arc::new(core) }
     }
 
     pub(crate) fn core(&self) -> &Arc<Core> {
         &self.core
+    }
+
+    /// The token of this lease: larger than that of any lease of the resource before it.
+    #[must_use]
+    pub fn fence(&self) -> FencingToken {
+        self.core.token
     }
 
     /// What is left of the lease; zero once it is lost or released.
@@ -154,8 +177,10 @@ impl Core {
     pub(crate) fn loss(&self) -> Option<LossReason> {
         let now = self.shared.clock.now();
         let state = self.lock();
-        if state.loss.is_none() && now >= state.deadline {
-            return Some(self.end(state, LossReason::Deadline));
+        if state.loss.is_none() && now >= state.end() {
+            let held_out = state.hold_until.is_some_and(|until| until <= state.deadline);
+            let reason = if held_out { LossReason::MaxHold } else { LossReason::Deadline };
+            return Some(self.end(state, reason));
         }
         state.loss
     }
@@ -164,7 +189,7 @@ impl Core {
         if self.loss().is_some() {
             return Duration::ZERO;
         }
-        self.lock().deadline.since(self.shared.clock.now())
+        self.lock().end().since(self.shared.clock.now())
     }
 
     async fn lost(&self) -> LossReason {
@@ -191,15 +216,23 @@ impl Core {
     }
 
     /// One extension round: success is a quorum, over all nodes, of those that still held the
-    /// value, within the old validity.
+    /// value, within the old validity. Only then do nodes that had lost the key get it back.
     pub(crate) async fn extend(&self, ttl: Duration) -> Result<(), ExtendError> {
+        let round = self.extend_round(ttl).await?;
+        self.heal(&round, ttl, Until::Decided).await;
+        Ok(())
+    }
+
+    /// The part of an extension that decides.
+    async fn extend_round(&self, ttl: Duration) -> Result<Arc<Round>, ExtendError> {
         let shared = &self.shared;
         if let Some(reason) = self.loss() {
             return Err(ExtendError::Lost(reason));
         }
         let start = shared.clock.now();
-        let request = |_| Ok(Request::Extend { claim: Arc::clone(&self.claim), ttl });
-        let round = Round::ask(&shared.nodes, request);
+        let round = Round::ask(&shared.nodes, |_| {
+            Asked::Request(Request::Extend { claim: Arc::clone(&self.claim), ttl, token: self.token })
+        });
         let verdict = round.wait(Until::Decided, shared.terms.round_limit(ttl)).await;
         if let Some(reason) = self.loss() {
             return Err(ExtendError::Lost(reason));
@@ -212,10 +245,34 @@ impl Core {
                 if state.renew_at.is_some() {
                     state.renew_at = Some(start.after(ttl / 3));
                 }
-                Ok(())
+                drop(state);
+                Ok(round)
             }
             _ => Err(self.not_extended(&verdict)),
         }
+    }
+
+    /// Gives the lease back to the nodes that had lost it. Nobody waits for their answers: they
+    /// count in the next extension. Sent under the lease's lock and only while it stands, so that
+    /// on every connection a release comes after it.
+    async fn heal(&self, extended: &Round, ttl: Duration, until: Until) {
+        let verdict = extended.wait(until, self.shared.terms.round_limit(ttl)).await;
+        let lost = |answer: &Option<_>| matches!(answer, Some(Ok(Reply::NotHeld)));
+        if !verdict.answers.iter().any(lost) || self.loss().is_some() {
+            return;
+        }
+        let mut state = self.lock();
+        if state.loss.is_some() {
+            return;
+        }
+        state.healed = true;
+        tracing::info!(keys = ?self.claim.keys(), "giving a lease back to nodes that lost it");
+        Round::ask(&self.shared.nodes, |node| match &verdict.answers[node] {
+            Some(Ok(Reply::NotHeld)) => {
+                Asked::Request(Request::Heal { claim: Arc::clone(&self.claim), ttl, token: self.token })
+            }
+            _ => Asked::Answer(Ok(Reply::Done)),
+        });
     }
 
     fn not_extended(&self, verdict: &Verdict) -> ExtendError {
@@ -239,8 +296,10 @@ impl Core {
     /// One renewal by the renewal task; failures are for the log, loss is told by `lost`.
     pub(crate) async fn renew(&self) {
         let ttl = self.lock().ttl;
-        if let Err(error) = self.extend(ttl).await {
-            tracing::debug!(keys = ?self.claim.keys(), %error, "renewal failed");
+        match self.extend_round(ttl).await {
+            // A renewal has the time to hear from every node.
+            Ok(round) => self.heal(&round, ttl, Until::Complete).await,
+            Err(error) => tracing::debug!(keys = ?self.claim.keys(), %error, "renewal failed"),
         }
     }
 
@@ -250,7 +309,7 @@ impl Core {
             return None;
         }
         let state = self.lock();
-        Some(state.renew_at.map_or(state.deadline, |at| at.min(state.deadline)))
+        Some(state.renew_at.map_or(state.end(), |at| at.min(state.end())))
     }
 
     /// What to do for this lease now. Asking notices a passed deadline.
@@ -260,7 +319,7 @@ impl Core {
         }
         let now = self.shared.clock.now();
         let mut state = self.lock();
-        let deadline = state.deadline;
+        let deadline = state.end();
         match &mut state.renew_at {
             Some(at) if *at <= now => {
                 // Until this renewal is settled only the deadline matters.
@@ -282,7 +341,9 @@ impl Core {
         let was_valid = self.loss().is_none();
         self.end(self.lock(), LossReason::Released);
         self.shared.renewals.forget(self);
-        (was_valid, self.shared.release(&self.claim, &self.won_by))
+        let healed = self.lock().healed;
+        let acquired = if healed { None } else { Some(&*self.won_by) };
+        (was_valid, self.shared.release(&self.claim, acquired))
     }
 
     pub(crate) async fn released(&self) -> Released {

@@ -32,17 +32,23 @@
 //! Crate features: `redis` (default) for real servers, `tls` for `rediss://` URLs, `sim` for
 //! in-process nodes.
 
+mod chance;
 mod clock;
+mod fencing;
+mod memory;
 mod quorum;
 mod resource;
 mod validity;
 
 mod error;
 pub mod node;
+mod restart;
+mod standing;
 
 mod acquire;
 mod inspect;
 mod lease;
+mod preflight;
 mod renewal;
 mod round;
 mod wait;
@@ -50,12 +56,15 @@ mod wait;
 mod config;
 mod guard;
 mod manager;
+#[cfg(feature = "sim")]
+pub mod protocol;
 
 pub use config::Builder;
 pub use error::{
     Cause, ConfigError, ExtendError, LockError, LossReason, NodeError, NodeFailure, ReleaseError, Released, RunError,
     TtlProblem,
 };
+pub use fencing::FencingToken;
 pub use guard::Guard;
 pub use inspect::{Inspection, NodeInspection, NodeState};
 pub use lease::Lease;
@@ -64,5 +73,7 @@ pub use manager::{LockRequest, Redlock};
 pub use node::redis::RedisNode;
 #[cfg(feature = "sim")]
 pub use node::sim::SimNode;
-pub use node::{KeyState, Node, Reply, Request, Responder};
+pub use node::{KeyState, Node, NodeInfo, Reply, Request, Responder, Role};
+pub use preflight::{NodePreflight, Preflight};
 pub use resource::{Claim, Resource};
+pub use restart::{Membership, RestartGuard};

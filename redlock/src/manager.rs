@@ -3,23 +3,29 @@
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use crate::acquire::{Patience, Wanted, acquire};
+use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::config::{Builder, Terms};
+#[cfg(doc)]
+use crate::error::LossReason;
 use crate::error::{Cause, LockError, NodeError, RunError};
+use crate::fencing::{FencingToken, MAX_TOKEN};
 use crate::guard::Guard;
 use crate::inspect::{Inspection, inspect};
 use crate::lease::Lease;
+use crate::memory::Memory;
 use crate::node::Request;
+use crate::preflight::{Preflight, preflight};
 use crate::renewal::Renewals;
 use crate::resource::{Claim, Resource, owner_value};
-use crate::round::{Nodes, Round};
+use crate::round::{Asked, Nodes, Round, Until};
 
 /// A lock manager over N independent nodes: cheap to clone, shared by everybody in the process.
 ///
@@ -55,9 +61,13 @@ pub(crate) struct Shared {
     pub(crate) prefix: String,
     pub(crate) owner: String,
     pub(crate) clock: Clock,
+    pub(crate) chance: Chance,
+    pub(crate) memory: Memory,
     pub(crate) renewals: Arc<Renewals>,
     releases: Arc<Releases>,
     last_id: AtomicU64,
+    /// Whether every node has been met; see [`Shared::meet`].
+    met: AtomicBool,
 }
 
 impl Redlock {
@@ -66,13 +76,7 @@ impl Redlock {
         Builder::new()
     }
 
-    pub(crate) fn new(nodes: Nodes, terms: Terms, wait: Option<Duration>, prefix: String, owner: String) -> Self {
-        let simulated = nodes.iter().any(|node| node.simulated());
-        let clock = if simulated { Clock::Tokio } else { Clock::System };
-        let renewals = Renewals::new(clock);
-        let releases = Arc::default();
-        let last_id = AtomicU64::new(0);
-        let shared = Shared { nodes, terms, wait, prefix, owner, clock, renewals, releases, last_id };
+    pub(crate) fn new(shared: Shared) -> Self {
         Self { shared: Arc::new(shared) }
     }
 
@@ -133,6 +137,21 @@ impl Redlock {
         inspect(&self.shared, resource.into()).await
     }
 
+    /// Asks every node what it is: role, version, run_id, persistence, eviction, clock, and
+    /// whether it votes. What is wrong with it is in the warnings. Waits for connections to come
+    /// up, about two seconds at most.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let redlock = redlock::Redlock::builder().node(redlock::SimNode::new("a")).build()?;
+    /// let preflight = redlock.preflight().await;
+    /// assert!(preflight.has_quorum(), "{preflight}");
+    /// # Ok(()) }
+    /// ```
+    pub async fn preflight(&self) -> Preflight {
+        preflight(&self.shared).await
+    }
+
     /// Waits until every release that is under way has been answered by every node, at most
     /// `timeout`; true if none is left. Call it where `main` ends: a runtime that stops takes
     /// unsent releases with it, and their keys then live until their ttl.
@@ -146,7 +165,7 @@ impl Redlock {
 
     fn request(&self, resource: Resource, patience: Patience) -> LockRequest {
         let ttl = self.shared.terms.ttl;
-        let wanted = Wanted { resource, ttl, renew: true, patience };
+        let wanted = Wanted { resource, ttl, renew: true, max_hold: None, floor: None, patience };
         LockRequest { shared: Arc::clone(&self.shared), wanted }
     }
 }
@@ -193,6 +212,21 @@ impl LockRequest {
     /// Whether the lease is renewed for as long as the guard lives. Default: true.
     pub fn renew(mut self, renew: bool) -> Self {
         self.wanted.renew = renew;
+        self
+    }
+
+    /// The longest time the lock may be held, renewals included; then the lease is lost, with
+    /// [`LossReason::MaxHold`]. Default: as long as the guard lives.
+    pub fn max_hold(mut self, max_hold: Duration) -> Self {
+        self.wanted.max_hold = Some(max_hold);
+        self
+    }
+
+    /// Asks for a token above `stored`, the largest that the thing being protected has seen. For
+    /// the case that it refused one: a client's clock once ran ahead, and the nodes have lost
+    /// their counters since.
+    pub fn fence_floor(mut self, stored: impl Into<u64>) -> Self {
+        self.wanted.floor = Some(stored.into());
         self
     }
 
@@ -260,25 +294,70 @@ impl fmt::Debug for LockRequest {
 }
 
 impl Shared {
+    pub(crate) fn new(
+        nodes: Nodes,
+        terms: Terms,
+        identity: (String, String),
+        wait: Option<Duration>,
+        time: (Clock, Chance),
+    ) -> Self {
+        let (prefix, owner) = identity;
+        let (clock, chance) = time;
+        Self {
+            nodes,
+            terms,
+            wait,
+            prefix,
+            owner,
+            clock,
+            chance,
+            memory: Memory::default(),
+            renewals: Renewals::new(clock),
+            releases: Arc::default(),
+            last_id: AtomicU64::new(0),
+            met: AtomicBool::new(false),
+        }
+    }
+
     /// A value no other attempt ever has.
     pub(crate) fn fresh_value(&self) -> String {
-        owner_value(&self.owner, rand::random())
+        owner_value(&self.owner, self.chance.bytes())
+    }
+
+    /// Before its first lock a manager meets every node, at most for the node timeout: only who
+    /// has met two nodes can see that they are one server.
+    pub(crate) async fn meet(&self) {
+        if self.met.load(Ordering::Relaxed) {
+            return;
+        }
+        let round = Round::ask(&self.nodes, |_| Asked::Request(Request::Info));
+        round.wait(Until::Complete, self.terms.node_timeout).await;
+        self.met.store(true, Ordering::Relaxed);
+    }
+
+    /// A token to ask for: the time of day in microseconds, so that counters that were lost do not
+    /// start from nothing, and above the last one this process saw, so that nodes agree.
+    pub(crate) fn proposal(&self, keys: &[String]) -> FencingToken {
+        let by_time = FencingToken::new(self.clock.unix_micros().min(MAX_TOKEN));
+        let by_memory = self.memory.largest(keys).and_then(FencingToken::next);
+        by_time.max(by_memory).unwrap_or(FencingToken::ZERO)
     }
 
     pub(crate) fn next_id(&self) -> u64 {
         self.last_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Sends the release of `claim` to every node that may have seen `acquired`; needs no
-    /// runtime, and nobody has to wait for it.
-    pub(crate) fn release(&self, claim: &Arc<Claim>, acquired: &Round) -> Arc<Round> {
+    /// Sends the release of `claim` to every node that may hold it; needs no runtime, and nobody
+    /// has to wait for it. `acquired` is the round that never reached the others; `None` where
+    /// the lease was healed since, on whatever node.
+    pub(crate) fn release(&self, claim: &Arc<Claim>, acquired: Option<&Round>) -> Arc<Round> {
         let under_way = Some(Box::new(self.releases.begin()) as Box<dyn Send>);
         let ttl = self.terms.max_ttl;
         Round::ask_and_keep(&self.nodes, under_way, |node| {
-            if acquired.may_have_reached(node) {
-                Ok(Request::Release { claim: Arc::clone(claim), ttl })
+            if acquired.is_none_or(|round| round.may_have_reached(node)) {
+                Asked::Request(Request::Release { claim: Arc::clone(claim), ttl })
             } else {
-                Err(NodeError::unsent(Cause::Refused, "the node never saw the request"))
+                Asked::Answer(Err(NodeError::unsent(Cause::Refused, "the node never saw the request")))
             }
         })
     }

@@ -15,7 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Cause, NodeError};
+use crate::fencing::FencingToken;
 use crate::resource::Claim;
+use crate::restart::Membership;
 
 /// One independent lock server.
 ///
@@ -33,6 +35,19 @@ pub trait Node: fmt::Debug + Send + Sync + 'static {
     /// Queues `request`; its answer goes to `responder`.
     fn send(&self, request: Request, responder: Responder);
 
+    /// Tells the node whom it serves with, before its first request. What follows from it is the
+    /// node's business: no vote from a server that was restarted within
+    /// [`Membership::quarantine`] ([`Cause::Quarantined`]), none from one that is also another node
+    /// ([`Cause::SameServer`]) or that is a replica ([`Cause::Replica`]).
+    fn join(&self, membership: &Membership) {
+        let _ = membership;
+    }
+
+    /// Why the node would not vote on an acquisition now, as far as its handle knows.
+    fn barred(&self) -> Option<Cause> {
+        None
+    }
+
     /// True for nodes that live in tokio's (pausable) time. Leases over them are measured with
     /// the same clock.
     fn simulated(&self) -> bool {
@@ -45,18 +60,41 @@ pub trait Node: fmt::Debug + Send + Sync + 'static {
 #[non_exhaustive]
 pub enum Request {
     /// Set every key of the claim to its value for `ttl`, if none of them is there; all or none.
+    /// Move every key's counter to one token above all of them, at least `proposal`.
     Acquire {
         /// Keys and value.
         claim: Arc<Claim>,
         /// Lease time; whole milliseconds count, rounded up.
         ttl: Duration,
+        /// The smallest token that will do.
+        proposal: FencingToken,
     },
-    /// Where every key holds the claim's value, let each live at least `ttl` from now.
+    /// Where every key holds the claim's value, let no counter stand below `token`.
+    Raise {
+        /// Keys and value.
+        claim: Arc<Claim>,
+        /// The token to record.
+        token: FencingToken,
+    },
+    /// Where every key holds the claim's value, let each live at least `ttl` from now, and keep
+    /// its counter.
     Extend {
         /// Keys and value.
         claim: Arc<Claim>,
         /// Lease time; whole milliseconds count, rounded up.
         ttl: Duration,
+        /// The lease's token, for a counter that is gone.
+        token: FencingToken,
+    },
+    /// Where every key is free or holds the claim's value, set those that are free for `ttl`, and
+    /// let no counter stand below `token`; all or none.
+    Heal {
+        /// Keys and value.
+        claim: Arc<Claim>,
+        /// Lease time; whole milliseconds count, rounded up.
+        ttl: Duration,
+        /// The lease's token.
+        token: FencingToken,
     },
     /// Delete every key that holds the claim's value.
     Release {
@@ -71,6 +109,8 @@ pub enum Request {
         /// The lock keys, prefix included.
         keys: Arc<[String]>,
     },
+    /// Tell what server this is.
+    Info,
 }
 
 /// What a node answers.
@@ -78,20 +118,57 @@ pub enum Request {
 #[non_exhaustive]
 pub enum Reply {
     /// To acquire: every key is now held by the claim.
-    Granted,
+    Granted {
+        /// Where the counters stand now.
+        token: FencingToken,
+    },
     /// To acquire: somebody else holds a key.
     Held {
         /// How long that key has to live; `None` if it never expires.
         remaining: Option<Duration>,
     },
-    /// To extend: every key held the claim's value and lives on.
-    Extended,
-    /// To extend and release: not every key held the claim's value.
+    /// To raise, extend and heal: done.
+    Done,
+    /// To raise, extend, heal and release: not every key held the claim's value.
     NotHeld,
     /// To release: every key held the claim's value and is gone.
     Released,
     /// To inspect: one state a key, in the order asked.
     Keys(Vec<KeyState>),
+    /// To info; `None` where the user may not ask.
+    Info(Option<Box<NodeInfo>>),
+}
+
+/// What a server says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NodeInfo {
+    /// Made anew at every start of the server.
+    pub run_id: String,
+    /// The server's version.
+    pub version: String,
+    /// Whether it takes writes of its own.
+    pub role: Role,
+    /// Whether it is a part of a Redis Cluster.
+    pub cluster: bool,
+    /// Time since its start in whole seconds, by its wall clock; negative if that was pushed back.
+    pub uptime_seconds: i64,
+    /// Whether it logs every write (AOF); a server that does not may forget locks when it stops.
+    pub append_only: bool,
+    /// What it does when memory is short; anything but `noeviction` can drop locks.
+    pub eviction: String,
+    /// By how many milliseconds its wall clock is ahead of ours; negative if it is behind.
+    pub clock_ahead_ms: i64,
+}
+
+/// What part a server plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Role {
+    /// Takes writes.
+    Master,
+    /// Copies another server.
+    Replica,
 }
 
 /// One key on one node.

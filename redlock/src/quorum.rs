@@ -1,13 +1,14 @@
 //! Counting votes: when a round is won, when it is lost, when it must go on. No I/O, no time.
 
 /// How many of `nodes` must agree: ⌊N/2⌋ + 1.
-pub(crate) const fn quorum(nodes: usize) -> usize {
+#[must_use]
+pub const fn quorum(nodes: usize) -> usize {
     nodes / 2 + 1
 }
 
 /// Where a round stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// A quorum may still be had and is not there yet.
     Pending,
     /// A quorum said yes.
@@ -18,7 +19,7 @@ pub(crate) enum Outcome {
 
 /// The votes of one round, counted over all nodes, whether they answer or not.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Tally {
+pub struct Tally {
     nodes: usize,
     yes: usize,
     no: usize,
@@ -26,29 +27,37 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    pub(crate) const fn new(nodes: usize) -> Self {
+    /// Nobody has voted yet.
+    #[must_use]
+    pub const fn new(nodes: usize) -> Self {
         Self { nodes, yes: 0, no: 0, failed: 0 }
     }
 
-    pub(crate) fn yes(&mut self) {
+    /// A node agreed.
+    pub fn yes(&mut self) {
         self.yes += 1;
     }
 
-    pub(crate) fn no(&mut self) {
+    /// A node refused.
+    pub fn no(&mut self) {
         self.no += 1;
     }
 
-    pub(crate) fn failed(&mut self) {
+    /// A node has no answer.
+    pub fn failed(&mut self) {
         self.failed += 1;
     }
 
-    pub(crate) const fn answered(&self) -> usize {
+    /// How many nodes are settled, one way or another.
+    #[must_use]
+    pub const fn answered(&self) -> usize {
         self.yes + self.no + self.failed
     }
 
     /// Won as soon as yes ≥ quorum, lost as soon as yes + missing < quorum: a round always ends,
     /// also with half of an even number of nodes down.
-    pub(crate) const fn outcome(&self) -> Outcome {
+    #[must_use]
+    pub const fn outcome(&self) -> Outcome {
         let quorum = quorum(self.nodes);
         let missing = self.nodes - self.answered();
         if self.yes >= quorum {
@@ -61,12 +70,14 @@ impl Tally {
     }
 
     /// So many nodes said no that a quorum of yes is impossible, whatever failed nodes hold.
-    pub(crate) const fn refuted(&self) -> bool {
+    #[must_use]
+    pub const fn refuted(&self) -> bool {
         self.no > self.nodes - quorum(self.nodes)
     }
 
     /// So many nodes failed that those left over cannot make a quorum.
-    pub(crate) const fn crippled(&self) -> bool {
+    #[must_use]
+    pub const fn crippled(&self) -> bool {
         self.failed > self.nodes - quorum(self.nodes)
     }
 }

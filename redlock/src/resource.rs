@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use crate::error::LockError;
+use crate::fencing::counter_key;
 
 /// Longest resource name, in bytes.
 pub(crate) const MAX_NAME: usize = 1024;
@@ -119,6 +120,7 @@ impl<S: AsRef<str>> From<&[S]> for Resource {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Claim {
     keys: Arc<[String]>,
+    counters: Box<[String]>,
     value: Box<str>,
 }
 
@@ -126,13 +128,20 @@ impl Claim {
     /// A claim on `keys` (prefix included) by `value`.
     #[must_use]
     pub fn new(keys: Arc<[String]>, value: impl Into<Box<str>>) -> Self {
-        Self { keys, value: value.into() }
+        let counters = keys.iter().map(|key| counter_key(key)).collect();
+        Self { keys, counters, value: value.into() }
     }
 
     /// The lock keys, prefix included.
     #[must_use]
     pub fn keys(&self) -> &[String] {
         &self.keys
+    }
+
+    /// The keys of the fencing counters, one a lock key, in the same order.
+    #[must_use]
+    pub fn counters(&self) -> &[String] {
+        &self.counters
     }
 
     /// The value every key must hold for the claim to stand.

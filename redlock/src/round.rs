@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use crate::error::{NodeError, NodeFailure};
+use crate::error::{Cause, NodeError, NodeFailure};
+use crate::fencing::FencingToken;
 use crate::node::{Collect, Node, Reply, Request, Responder};
 use crate::quorum::{Outcome, Tally};
 
@@ -27,6 +28,14 @@ struct State {
     waiting: Option<(Until, Waker)>,
     /// Dropped with the last answer; see [`Round::ask_and_keep`].
     keep: Option<Box<dyn Send>>,
+}
+
+/// What a round has to ask one node.
+pub(crate) enum Asked {
+    /// This.
+    Request(Request),
+    /// Nothing: its answer is known.
+    Answer(Result<Reply, NodeError>),
 }
 
 /// What somebody waits for.
@@ -62,9 +71,9 @@ pub(crate) struct Verdict {
 }
 
 impl Round {
-    /// Asks every node for which `request` has something to ask; the others count as failed with
-    /// the error it gives.
-    pub(crate) fn ask(nodes: &Nodes, request: impl FnMut(usize) -> Result<Request, NodeError>) -> Arc<Self> {
+    /// Asks every node for which `request` has something to ask; for the others it gives the
+    /// answer.
+    pub(crate) fn ask(nodes: &Nodes, request: impl FnMut(usize) -> Asked) -> Arc<Self> {
         Self::ask_and_keep(nodes, None, request)
     }
 
@@ -72,7 +81,7 @@ impl Round {
     pub(crate) fn ask_and_keep(
         nodes: &Nodes,
         keep: Option<Box<dyn Send>>,
-        mut request: impl FnMut(usize) -> Result<Request, NodeError>,
+        mut request: impl FnMut(usize) -> Asked,
     ) -> Arc<Self> {
         let round = Arc::new(Self {
             state: Mutex::new(State {
@@ -85,8 +94,8 @@ impl Round {
         for (index, node) in nodes.iter().enumerate() {
             let responder = Responder::new(Arc::clone(&round) as Arc<dyn Collect>, index);
             match request(index) {
-                Ok(request) => node.send(request, responder),
-                Err(error) => responder.send(Err(error)),
+                Asked::Request(request) => node.send(request, responder),
+                Asked::Answer(answer) => responder.send(answer),
             }
         }
         round
@@ -128,10 +137,8 @@ impl Collect for Round {
             return;
         }
         match &answer {
-            Ok(Reply::Granted | Reply::Extended | Reply::Released | Reply::Keys(_)) => {
-                state.tally.yes();
-            }
             Ok(Reply::Held { .. } | Reply::NotHeld) => state.tally.no(),
+            Ok(_) => state.tally.yes(),
             Err(_) => state.tally.failed(),
         }
         state.answers[node] = Some(answer);
@@ -151,7 +158,7 @@ impl Verdict {
     /// The nodes that failed. Silence is a failure only where the round ran out of time: a round
     /// that was lost early did not wait for everybody.
     pub(crate) fn failures(&self, nodes: &Nodes) -> Vec<NodeFailure> {
-        let silent = NodeError::new(crate::error::Cause::Timeout, "");
+        let silent = NodeError::new(Cause::Timeout, "");
         let failure = |(node, answer): (&Arc<dyn Node>, &Option<Result<Reply, NodeError>>)| match answer {
             Some(Ok(_)) => None,
             Some(Err(error)) => Some(NodeFailure::new(node.name(), error)),
@@ -159,6 +166,23 @@ impl Verdict {
             None => Some(NodeFailure::new(node.name(), &silent)),
         };
         nodes.iter().zip(&self.answers).filter_map(failure).collect()
+    }
+
+    /// Whether two nodes turned out to be one server: then N is not what it seems.
+    pub(crate) fn has_twins(&self) -> bool {
+        let twin = |answer: &Option<Result<Reply, NodeError>>| match answer {
+            Some(Err(error)) => matches!(error.cause(), Cause::SameServer { .. }),
+            _ => false,
+        };
+        self.answers.iter().any(twin)
+    }
+
+    /// The tokens of the nodes that granted.
+    pub(crate) fn tokens(&self) -> impl Iterator<Item = FencingToken> + Clone {
+        self.answers.iter().filter_map(|answer| match answer {
+            Some(Ok(Reply::Granted { token })) => Some(*token),
+            _ => None,
+        })
     }
 
     /// The shortest remaining time of a foreign lease, over all nodes that saw one.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rand::RngExt;
+use crate::chance::Chance;
 
 /// Longest pause: a release is noticed within it, also where nobody tells.
 const LONGEST: Duration = Duration::from_millis(100);
@@ -24,9 +24,9 @@ impl Backoff {
 
     /// The next pause; not beyond `remaining`, the time after which the resource is free for
     /// certain, by more than the shortest pause.
-    pub(crate) fn next(&mut self, remaining: Option<Duration>) -> Duration {
-        let most = (self.last * 3).min(LONGEST);
-        self.last = rand::rng().random_range(SHORTEST..=most.max(SHORTEST * 2));
+    pub(crate) fn next(&mut self, remaining: Option<Duration>, chance: &Chance) -> Duration {
+        let most = (self.last * 3).min(LONGEST).max(SHORTEST * 2);
+        self.last = chance.between(SHORTEST, most);
         match remaining {
             Some(remaining) => self.last.min(remaining + SHORTEST),
             None => self.last,
@@ -41,7 +41,7 @@ mod tests {
     #[test]
     fn pauses_grow_differ_and_stay_in_bounds() {
         let mut backoff = Backoff::new();
-        let pauses: Vec<_> = (0..200).map(|_| backoff.next(None)).collect();
+        let pauses: Vec<_> = (0..200).map(|_| backoff.next(None, &Chance::System)).collect();
         assert!(pauses.iter().all(|p| (SHORTEST..=LONGEST).contains(p)));
         assert!(pauses.iter().any(|p| *p > LONGEST / 3), "it grows");
         assert!(pauses.windows(2).any(|w| w[0] != w[1]), "it has jitter");
@@ -51,7 +51,8 @@ mod tests {
     fn a_lease_about_to_end_is_not_slept_over() {
         let mut backoff = Backoff::new();
         for _ in 0..50 {
-            assert!(backoff.next(Some(Duration::from_millis(1))) <= Duration::from_millis(3));
+            let pause = backoff.next(Some(Duration::from_millis(1)), &Chance::System);
+            assert!(pause <= Duration::from_millis(3));
         }
     }
 }

@@ -56,7 +56,7 @@ async fn spin(patience: Duration) {
 #[tokio::test]
 async fn what_a_hung_node_was_asked_is_released_once_it_runs_again() {
     let servers = RedisServer::fleet(5).await.unwrap();
-    let redlock = over(&servers).ttl(60 * SECOND).build().unwrap();
+    let redlock = over(&servers).ttl(60 * SECOND).restart_guard(redlock::RestartGuard::Off).build().unwrap();
     crate::support::warm_up(&redlock).await;
     servers[4].pause().await.unwrap();
     for cycle in 0..200 {
@@ -77,8 +77,12 @@ async fn what_a_hung_node_was_asked_is_released_once_it_runs_again() {
 async fn a_release_is_owed_to_a_node_that_was_unreachable() {
     let servers = RedisServer::fleet(1).await.unwrap();
     let proxy = testkit::Proxy::start(servers[0].addr()).await;
-    let redlock =
-        redlock::Redlock::builder().nodes([format!("redis://{}", proxy.addr())]).ttl(60 * SECOND).build().unwrap();
+    let redlock = redlock::Redlock::builder()
+        .nodes([format!("redis://{}", proxy.addr())])
+        .ttl(60 * SECOND)
+        .restart_guard(redlock::RestartGuard::Off)
+        .build()
+        .unwrap();
     let guard = redlock.lock("order:42").renew(false).await.unwrap();
     proxy.set(testkit::Mode::BlackHole);
     drop(guard);

@@ -60,7 +60,7 @@ async fn scripts_flushed_under_load_leave_no_key() {
 #[tokio::test]
 async fn a_release_is_published_on_the_channel_of_its_key() {
     let server = RedisServer::start().await.unwrap();
-    let redlock = redlock::Redlock::builder().nodes([server.url()]).key_prefix("redlock:").build().unwrap();
+    let redlock = over(std::slice::from_ref(&server)).key_prefix("redlock:").build().unwrap();
     let client = redis::Client::open(server.url()).unwrap();
     let mut subscription = client.get_async_pubsub().await.unwrap();
     subscription.subscribe("redlock:released:redlock:order:42").await.unwrap();

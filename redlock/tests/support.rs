@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redlock::{Builder, Redlock};
+use redlock::{Builder, Redlock, RestartGuard};
 use testkit::{RedisServer, Reply};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -11,10 +11,14 @@ pub(crate) fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// A configuration over `servers`, to be changed. It is patient with nodes, because tests share
+/// A configuration over `servers`, to be changed. They were started a moment ago, so the restart
+/// guard is off. It is patient with nodes, because tests share
 /// their cores; tests that measure time take the default.
 pub(crate) fn over(servers: &[RedisServer]) -> Builder {
-    Redlock::builder().nodes(servers.iter().map(RedisServer::url)).node_timeout(2 * SECOND)
+    Redlock::builder()
+        .nodes(servers.iter().map(RedisServer::url))
+        .node_timeout(2 * SECOND)
+        .restart_guard(RestartGuard::Off)
 }
 
 /// A manager over `servers` whose connections are up.

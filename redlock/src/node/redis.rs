@@ -2,6 +2,7 @@
 
 mod address;
 mod driver;
+mod info;
 mod queue;
 mod script;
 mod wire;
@@ -17,8 +18,9 @@ use redis::{AsyncConnectionConfig, Client, RedisResult};
 
 use self::queue::Queue;
 use self::wire::Wire;
-use crate::error::ConfigError;
+use crate::error::{Cause, ConfigError};
 use crate::node::{Node, Request, Responder};
+use crate::restart::Membership;
 
 /// Longest time a connection may take to come up, TLS and authentication included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -34,10 +36,12 @@ type Connect = Arc<dyn Fn() -> Connecting + Send + Sync>;
 ///
 /// ```text
 /// ACL SETUSER locks on >password ~* &redlock:released:* +script|load +evalsha
-///     +set +get +del +type +pttl +pexpire +publish
+///     +set +get +del +type +pttl +pexpire +publish +info +time
 /// ```
 ///
-/// (and `~redlock:*` or whatever the key prefix is, instead of `~*`, where one is used).
+/// (and `~redlock:*`, or the key prefix and `~redlock:fence:*`, instead of `~*`, where one is
+/// used). Without `+info` and `+time` locks work, but a restarted server cannot be recognised:
+/// a warning is logged and it votes at once.
 pub struct RedisNode {
     name: String,
     connect: Connect,
@@ -121,6 +125,14 @@ fn config() -> AsyncConnectionConfig {
 impl Node for RedisNode {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn join(&self, membership: &Membership) {
+        self.queue.join(membership);
+    }
+
+    fn barred(&self) -> Option<Cause> {
+        self.queue.barred()
     }
 
     fn send(&self, request: Request, responder: Responder) {

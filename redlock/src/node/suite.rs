@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::NodeError;
-use crate::node::{KeyState, Node, Reply, Request};
+use crate::fencing::FencingToken;
+use crate::node::{KeyState, Node, Reply, Request, Role};
 use crate::resource::{Claim, owner_value};
-use crate::round::{Nodes, Round, Until};
+use crate::round::{Asked, Nodes, Round, Until};
 
 const TTL: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -33,6 +34,10 @@ pub async fn conformance(node: impl Node) {
     bench.never_shortens().await;
     bench.releases_only_its_own().await;
     bench.tells_who_holds().await;
+    bench.grants_ever_larger_tokens().await;
+    bench.records_tokens_only_for_holders().await;
+    bench.gives_back_only_what_is_free().await;
+    bench.tells_what_it_is().await;
     bench.keeps_the_order_of_requests().await;
     bench.carries_out_what_nobody_waits_for().await;
     bench.lets_keys_expire().await;
@@ -52,11 +57,11 @@ fn claim(keys: &Arc<[String]>) -> Arc<Claim> {
 }
 
 fn acquire(claim: &Arc<Claim>, ttl: Duration) -> Request {
-    Request::Acquire { claim: Arc::clone(claim), ttl }
+    Request::Acquire { claim: Arc::clone(claim), ttl, proposal: FencingToken::ZERO }
 }
 
 fn extend(claim: &Arc<Claim>, ttl: Duration) -> Request {
-    Request::Extend { claim: Arc::clone(claim), ttl }
+    Request::Extend { claim: Arc::clone(claim), ttl, token: FencingToken::ZERO }
 }
 
 fn release(claim: &Arc<Claim>) -> Request {
@@ -72,7 +77,7 @@ fn assert_held(reply: &Result<Reply, NodeError>, rule: &str) {
 
 impl Bench {
     async fn ask(&self, request: Request) -> Result<Reply, NodeError> {
-        let round = Round::ask(&self.nodes, |_| Ok(request.clone()));
+        let round = Round::ask(&self.nodes, |_| Asked::Request(request.clone()));
         let verdict = round.wait(Until::Complete, PATIENCE).await;
         match verdict.answers.into_iter().next().flatten() {
             Some(answer) => answer,
@@ -84,14 +89,21 @@ impl Bench {
         assert_eq!(self.ask(request).await, Ok(reply), "{rule}");
     }
 
+    async fn granted(&self, claim: &Arc<Claim>, ttl: Duration, rule: &str) -> FencingToken {
+        match self.ask(acquire(claim, ttl)).await {
+            Ok(Reply::Granted { token }) => token,
+            other => panic!("{rule}: {other:?}"),
+        }
+    }
+
     async fn grants_only_what_is_free(&self) {
         let keys = keys(&["a"]);
         let (first, second) = (claim(&keys), claim(&keys));
-        self.expect(acquire(&first, TTL), Reply::Granted, "a free key is granted").await;
+        self.granted(&first, TTL, "a free key is granted").await;
         let again = self.ask(acquire(&second, TTL)).await;
         assert_held(&again, "a held key is refused, with the time it has to live");
         self.expect(release(&first), Reply::Released, "the holder releases").await;
-        self.expect(acquire(&second, TTL), Reply::Granted, "a released key is free").await;
+        self.granted(&second, TTL, "a released key is free").await;
         self.expect(release(&second), Reply::Released, "the holder releases").await;
     }
 
@@ -99,7 +111,7 @@ impl Bench {
         let all = keys(&["a", "b", "c"]);
         let middle: Arc<[String]> = Arc::from([all[1].clone()]);
         let (holder, wanting) = (claim(&middle), claim(&all));
-        self.expect(acquire(&holder, TTL), Reply::Granted, "a free key is granted").await;
+        self.granted(&holder, TTL, "a free key is granted").await;
         let refused = self.ask(acquire(&wanting, TTL)).await;
         assert_held(&refused, "several keys with one held are refused");
         let states = self.ask(Request::Inspect { keys: Arc::clone(&all) }).await;
@@ -107,8 +119,8 @@ impl Bench {
         assert_eq!(states[0], KeyState::Free, "a refused acquire leaves no key behind");
         assert_eq!(states[2], KeyState::Free, "a refused acquire leaves no key behind");
         self.expect(release(&holder), Reply::Released, "the holder releases").await;
-        self.expect(acquire(&wanting, TTL), Reply::Granted, "all free keys are granted").await;
-        self.expect(extend(&wanting, TTL), Reply::Extended, "all held keys are extended").await;
+        self.granted(&wanting, TTL, "all free keys are granted").await;
+        self.expect(extend(&wanting, TTL), Reply::Done, "all held keys are extended").await;
         self.expect(release(&wanting), Reply::Released, "all held keys are released").await;
     }
 
@@ -116,18 +128,18 @@ impl Bench {
         let keys = keys(&["a"]);
         let (holder, other) = (claim(&keys), claim(&keys));
         self.expect(extend(&holder, TTL), Reply::NotHeld, "a free key is not extended").await;
-        self.expect(acquire(&holder, TTL), Reply::Granted, "nor made by an extend").await;
+        self.granted(&holder, TTL, "nor made by an extend").await;
         self.expect(extend(&other, TTL), Reply::NotHeld, "another's key is not extended").await;
-        self.expect(extend(&holder, TTL), Reply::Extended, "one's own key is extended").await;
+        self.expect(extend(&holder, TTL), Reply::Done, "one's own key is extended").await;
         self.expect(release(&holder), Reply::Released, "the holder releases").await;
     }
 
     async fn never_shortens(&self) {
         let keys = keys(&["a"]);
         let holder = claim(&keys);
-        self.expect(acquire(&holder, TTL), Reply::Granted, "a free key is granted").await;
+        self.granted(&holder, TTL, "a free key is granted").await;
         let short = Duration::from_secs(1);
-        self.expect(extend(&holder, short), Reply::Extended, "a held key is extended").await;
+        self.expect(extend(&holder, short), Reply::Done, "a held key is extended").await;
         let Some(left) = self.remaining(&keys).await else { panic!("the key is held") };
         assert!(left > short, "an extend never shortens: {left:?}");
         self.expect(release(&holder), Reply::Released, "the holder releases").await;
@@ -137,9 +149,9 @@ impl Bench {
         let keys = keys(&["a"]);
         let (holder, other) = (claim(&keys), claim(&keys));
         self.expect(release(&holder), Reply::NotHeld, "a free key is not released").await;
-        self.expect(acquire(&holder, TTL), Reply::Granted, "a free key is granted").await;
+        self.granted(&holder, TTL, "a free key is granted").await;
         self.expect(release(&other), Reply::NotHeld, "another's key is not released").await;
-        self.expect(extend(&holder, TTL), Reply::Extended, "and stays held").await;
+        self.expect(extend(&holder, TTL), Reply::Done, "and stays held").await;
         self.expect(release(&holder), Reply::Released, "the holder releases").await;
         self.expect(release(&holder), Reply::NotHeld, "once").await;
     }
@@ -150,7 +162,7 @@ impl Bench {
         let inspect = || Request::Inspect { keys: Arc::clone(&keys) };
         let free = Reply::Keys(vec![KeyState::Free]);
         self.expect(inspect(), free.clone(), "a free key is free").await;
-        self.expect(acquire(&holder, TTL), Reply::Granted, "inspecting does not acquire").await;
+        self.granted(&holder, TTL, "inspecting does not acquire").await;
         match self.ask(inspect()).await {
             Ok(Reply::Keys(states)) => match states.as_slice() {
                 [KeyState::Held { value, remaining: Some(left) }] => {
@@ -165,18 +177,83 @@ impl Bench {
         self.expect(inspect(), free, "a released key is free").await;
     }
 
+    async fn grants_ever_larger_tokens(&self) {
+        let (one, both) = (keys(&["a"]), keys(&["b", "c"]));
+        let both: Arc<[String]> = [&one[..], &both[..]].concat().into();
+        let proposal = FencingToken::ZERO.raised_by(1_000);
+        let claim_one = claim(&one);
+        let request = Request::Acquire { claim: Arc::clone(&claim_one), ttl: TTL, proposal };
+        let Ok(Reply::Granted { token }) = self.ask(request).await else { panic!("granted") };
+        assert_eq!(token, proposal, "a new counter starts at the proposal");
+        self.expect(release(&claim_one), Reply::Released, "the holder releases").await;
+        let mut last = token;
+        for keys in [&one, &both, &one, &both] {
+            let claim = claim(keys);
+            let token = self.granted(&claim, TTL, "a free key is granted").await;
+            assert_eq!(token, last.raised_by(1), "one token above all counters of the claim");
+            self.expect(release(&claim), Reply::Released, "the holder releases").await;
+            last = token;
+        }
+    }
+
+    async fn records_tokens_only_for_holders(&self) {
+        let keys = keys(&["a"]);
+        let (holder, other) = (claim(&keys), claim(&keys));
+        let token = self.granted(&holder, TTL, "a free key is granted").await;
+        let (high, higher) = (token.raised_by(100), token.raised_by(200));
+        let raise = |claim: &Arc<Claim>, token| Request::Raise { claim: Arc::clone(claim), token };
+        self.expect(raise(&other, higher), Reply::NotHeld, "who holds nothing records nothing").await;
+        self.expect(raise(&holder, high), Reply::Done, "the holder records its token").await;
+        self.expect(raise(&holder, token), Reply::Done, "a smaller one changes nothing").await;
+        self.expect(release(&holder), Reply::Released, "the holder releases").await;
+        self.expect(raise(&holder, higher), Reply::NotHeld, "and then records nothing").await;
+        let next = self.granted(&other, TTL, "a free key is granted").await;
+        assert_eq!(next, high.raised_by(1), "a recorded token is never granted again");
+        self.expect(release(&other), Reply::Released, "the holder releases").await;
+    }
+
+    async fn gives_back_only_what_is_free(&self) {
+        let keys = keys(&["a", "b"]);
+        let second: Arc<[String]> = Arc::from([keys[1].clone()]);
+        let (healed, other) = (claim(&keys), claim(&second));
+        let token = FencingToken::ZERO.raised_by(5_000);
+        let heal = Request::Heal { claim: Arc::clone(&healed), ttl: TTL, token };
+        self.granted(&other, TTL, "a free key is granted").await;
+        self.expect(heal.clone(), Reply::NotHeld, "a key in the way stops a heal").await;
+        self.expect(extend(&healed, TTL), Reply::NotHeld, "of every key").await;
+        self.expect(release(&other), Reply::Released, "the holder releases").await;
+        self.expect(heal.clone(), Reply::Done, "free keys are given back").await;
+        self.expect(heal, Reply::Done, "twice changes nothing").await;
+        self.expect(extend(&healed, TTL), Reply::Done, "and are held").await;
+        self.expect(release(&healed), Reply::Released, "the holder releases").await;
+        let next = self.granted(&other, TTL, "a free key is granted").await;
+        assert_eq!(next, token.raised_by(1), "a heal records the lease's token");
+        self.expect(release(&other), Reply::Released, "the holder releases").await;
+    }
+
+    async fn tells_what_it_is(&self) {
+        match self.ask(Request::Info).await {
+            Ok(Reply::Info(Some(info))) => {
+                assert!(!info.run_id.is_empty(), "a node knows which start of it this is");
+                assert_eq!(info.role, Role::Master, "a lock node is a master");
+            }
+            Ok(Reply::Info(None)) => {}
+            other => panic!("info answers info: {other:?}"),
+        }
+    }
+
     /// Requests sent without waiting take effect in the order sent.
     async fn keeps_the_order_of_requests(&self) {
         let keys = keys(&["a"]);
         for _ in 0..100 {
             let claim = claim(&keys);
-            let send = |request: Request| Round::ask(&self.nodes, |_| Ok(request.clone()));
+            let send = |request: Request| Round::ask(&self.nodes, |_| Asked::Request(request.clone()));
             let granted = send(acquire(&claim, TTL));
             let released = send(release(&claim));
-            for (round, reply) in [(granted, Reply::Granted), (released, Reply::Released)] {
-                let verdict = round.wait(Until::Complete, PATIENCE).await;
-                assert_eq!(verdict.answers, [Some(Ok(reply))], "requests keep their order");
-            }
+            let verdict = granted.wait(Until::Complete, PATIENCE).await;
+            assert_eq!(verdict.tokens().count(), 1, "requests keep their order: {verdict:?}");
+            let verdict = released.wait(Until::Complete, PATIENCE).await;
+            assert_eq!(verdict.answers, [Some(Ok(Reply::Released))], "requests keep their order");
         }
     }
 
@@ -184,9 +261,9 @@ impl Bench {
     async fn carries_out_what_nobody_waits_for(&self) {
         let keys = keys(&["a"]);
         let kept = claim(&keys);
-        drop(Round::ask(&self.nodes, |_| Ok(acquire(&kept, TTL))));
-        self.expect(extend(&kept, TTL), Reply::Extended, "an abandoned acquire counts").await;
-        drop(Round::ask(&self.nodes, |_| Ok(release(&kept))));
+        drop(Round::ask(&self.nodes, |_| Asked::Request(acquire(&kept, TTL))));
+        self.expect(extend(&kept, TTL), Reply::Done, "an abandoned acquire counts").await;
+        drop(Round::ask(&self.nodes, |_| Asked::Request(release(&kept))));
         self.expect(extend(&kept, TTL), Reply::NotHeld, "an abandoned release counts").await;
     }
 
@@ -195,13 +272,13 @@ impl Bench {
         let (first, second) = (claim(&keys), claim(&keys));
         let ttl = Duration::from_millis(40);
         let start = Instant::now();
-        self.expect(acquire(&first, ttl), Reply::Granted, "a free key is granted").await;
+        self.granted(&first, ttl, "a free key is granted").await;
         while self.remaining(&keys).await.is_some() {
             assert!(start.elapsed() < PATIENCE, "a key ends with its ttl");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         self.expect(extend(&first, TTL), Reply::NotHeld, "an expired key is not revived").await;
-        self.expect(acquire(&second, TTL), Reply::Granted, "an expired key is free").await;
+        self.granted(&second, TTL, "an expired key is free").await;
         self.expect(release(&first), Reply::NotHeld, "its old holder cannot release it").await;
         self.expect(release(&second), Reply::Released, "its new holder can").await;
     }

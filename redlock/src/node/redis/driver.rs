@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use rand::RngExt;
-use redis::{RedisError, RedisResult, Value};
+use redis::{ErrorKind, RedisError, RedisResult, Value};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
@@ -17,7 +17,7 @@ use super::queue::{Job, Queue};
 use super::script;
 use super::wire::{Results, Wire};
 use super::{CONNECT_TIMEOUT, Connect};
-use crate::node::Request;
+use crate::node::{NodeInfo, Reply, Request};
 
 /// Batches under way at a time: enough to keep a connection busy over one round trip; more would
 /// only keep what is ready from travelling together.
@@ -55,10 +55,10 @@ async fn drive(driven: Driven, connect: Connect) {
     let mut pause = PAUSES.0;
     loop {
         match open(&connect).await {
-            Ok(wire) => {
-                tracing::debug!(node = queue.name, "connected");
+            Ok((wire, info)) => {
                 pause = PAUSES.0;
-                queue.up();
+                queue.up(info.as_deref());
+                introduce(queue, info.as_deref());
                 let mut link = Link::new(queue, wire);
                 match link.serve().await {
                     Ok(()) => return,
@@ -83,18 +83,39 @@ async fn closing(queue: &Queue) {
     }
 }
 
-/// A connection that knows the scripts.
-async fn open(connect: &Connect) -> RedisResult<Box<dyn Wire>> {
+/// A connection that knows the scripts, and what its server says of itself.
+async fn open(connect: &Connect) -> RedisResult<(Box<dyn Wire>, Option<Box<NodeInfo>>)> {
     let opening = async {
         let wire = connect().await?;
-        for result in wire.call(script::load_all().collect()).await? {
-            result?;
+        let commands = script::load_all().chain([script::command(&Request::Info)]).collect();
+        let mut last = Value::Nil;
+        for result in wire.call(commands).await? {
+            last = result?;
         }
-        Ok(wire)
+        match script::reply(&Request::Info, &last) {
+            Ok(Reply::Info(info)) => Ok((wire, info)),
+            _ => Err((ErrorKind::Parse, "INFO is unreadable").into()),
+        }
     };
     match tokio::time::timeout(CONNECT_TIMEOUT, opening).await {
         Ok(opened) => opened,
         Err(_) => Err(timed_out("the connection did not come up")),
+    }
+}
+
+/// Says in the log what somebody who waits for this node would like to know.
+fn introduce(queue: &Queue, info: Option<&NodeInfo>) {
+    let node = &queue.name;
+    tracing::debug!(node, ?info, "connected");
+    match info {
+        None => tracing::warn!(node, "may not be asked INFO: a restart of it cannot be recognised"),
+        Some(info) if info.eviction != "noeviction" => {
+            tracing::warn!(node, policy = info.eviction, "may evict locks when its memory is short");
+        }
+        Some(_) => {}
+    }
+    if let Some(cause) = queue.barred() {
+        tracing::warn!(node, %cause, "does not vote");
     }
 }
 
@@ -175,7 +196,7 @@ impl<'a> Link<'a> {
                     // Its acquire may be among those to be sent again, and would come after it.
                     self.again.push(Job { request: job.request.clone(), responder: None });
                 }
-                let reply = script::reply(&job.request, value);
+                let reply = script::reply(&job.request, &value);
                 job.answer(reply);
             }
             Err(error) if script::is_unknown_script(&error) => self.again.push(job),

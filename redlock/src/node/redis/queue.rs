@@ -9,8 +9,11 @@ use tokio::sync::Notify;
 
 use super::address::without_secrets;
 use super::script::cause;
+use crate::clock::Clock;
 use crate::error::{Cause, NodeError};
-use crate::node::{Request, Responder};
+use crate::node::{NodeInfo, Request, Responder};
+use crate::restart::Membership;
+use crate::standing::Standing;
 
 /// Most requests that wait for a node, under way included. A hung node must not eat memory.
 pub(super) const BACKLOG: usize = 16 * 1024;
@@ -43,8 +46,9 @@ pub(super) struct Queue {
     pub(super) changed: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    standing: Standing,
     waiting: VecDeque<Job>,
     under_way: usize,
     /// Releases to be sent once the node is back, and until when that makes sense.
@@ -57,15 +61,33 @@ struct State {
 
 impl Queue {
     pub(super) fn new(name: String, secret: Option<String>) -> Self {
-        Self { name, secret, state: Mutex::default(), changed: Notify::new() }
+        let state = State {
+            standing: Standing::new(Clock::System),
+            waiting: VecDeque::new(),
+            under_way: 0,
+            debts: VecDeque::new(),
+            down: None,
+            driven: false,
+            closed: false,
+        };
+        Self { name, secret, state: Mutex::new(state), changed: Notify::new() }
+    }
+
+    pub(super) fn join(&self, membership: &Membership) {
+        self.lock().standing.join(membership);
+    }
+
+    /// Why the node may not vote on acquisitions now.
+    pub(super) fn barred(&self) -> Option<Cause> {
+        self.lock().standing.barred(&self.name)
     }
 
     /// Queues a request, or answers it at once. True where the caller has to start the driver.
     pub(super) fn push(&self, request: Request, responder: Responder) -> bool {
         let mut state = self.lock();
         let is_release = matches!(request, Request::Release { .. });
-        let refusal = match &state.down {
-            Some(down) => Some(down.clone()),
+        let refusal = match state.down.clone().or_else(|| state.standing.refusal(&self.name, &request)) {
+            Some(refusal) => Some(refusal),
             None if state.waiting.len() + state.under_way < BACKLOG || is_release => None,
             None => Some(NodeError::unsent(Cause::Backlog, format!("{BACKLOG} requests wait already"))),
         };
@@ -105,17 +127,27 @@ impl Queue {
         }
     }
 
-    /// The node is back: requests queue again, behind the releases it is owed.
-    pub(super) fn up(&self) {
+    /// The node is back, and said of itself what is in `info`: requests queue again, behind the
+    /// releases it is owed, and those that it may not carry out are answered.
+    pub(super) fn up(&self, info: Option<&NodeInfo>) {
         let now = Instant::now();
         let mut state = self.lock();
         state.down = None;
-        let debts = std::mem::take(&mut state.debts);
-        for (request, until) in debts.into_iter().rev() {
-            if until > now {
-                state.waiting.push_front(Job { request, responder: None });
+        state.standing.connected(&self.name, info);
+        let debts = std::mem::take(&mut state.debts).into_iter();
+        let owed = debts.filter(|(_, until)| *until > now).map(|(request, _)| Job { request, responder: None });
+        let waiting = std::mem::take(&mut state.waiting);
+        let mut refused = Vec::new();
+        let mut queued: VecDeque<_> = owed.collect();
+        for job in waiting {
+            match state.standing.refusal(&self.name, &job.request) {
+                Some(error) => refused.push((job, error)),
+                None => queued.push_back(job),
             }
         }
+        state.waiting = queued;
+        drop(state);
+        refused.into_iter().for_each(|(job, error)| job.answer(Err(error)));
     }
 
     /// The connection is gone or did not come up: whatever waits fails now, and so does what

@@ -5,22 +5,39 @@ use std::time::Duration;
 
 use redis::{Cmd, ErrorKind, RedisError, Script, ServerErrorKind, Value};
 
+use super::info;
 use crate::error::{Cause, NodeError};
+use crate::fencing::FencingToken;
 use crate::node::{KeyState, Reply, Request, millis};
+use crate::resource::Claim;
 
-static ACQUIRE: LazyLock<Script> = LazyLock::new(|| Script::new(ACQUIRE_SOURCE));
-static EXTEND: LazyLock<Script> = LazyLock::new(|| Script::new(EXTEND_SOURCE));
-static RELEASE: LazyLock<Script> = LazyLock::new(|| Script::new(RELEASE_SOURCE));
-static INSPECT: LazyLock<Script> = LazyLock::new(|| Script::new(INSPECT_SOURCE));
+/// How long a counter lives after its last use; no lease is longer.
+const COUNTER_TTL: Duration = crate::validity::MAX_TTL;
 
-const ACQUIRE_SOURCE: &str = include_str!("acquire.lua");
-const EXTEND_SOURCE: &str = include_str!("extend.lua");
-const RELEASE_SOURCE: &str = include_str!("release.lua");
-const INSPECT_SOURCE: &str = include_str!("inspect.lua");
+/// A script, with the hash it is called by.
+type Lazy = LazyLock<Script>;
+
+const SOURCES: [&str; 7] = [
+    include_str!("acquire.lua"),
+    include_str!("raise.lua"),
+    include_str!("extend.lua"),
+    include_str!("heal.lua"),
+    include_str!("release.lua"),
+    include_str!("inspect.lua"),
+    include_str!("info.lua"),
+];
+
+static ACQUIRE: Lazy = LazyLock::new(|| Script::new(SOURCES[0]));
+static RAISE: Lazy = LazyLock::new(|| Script::new(SOURCES[1]));
+static EXTEND: Lazy = LazyLock::new(|| Script::new(SOURCES[2]));
+static HEAL: Lazy = LazyLock::new(|| Script::new(SOURCES[3]));
+static RELEASE: Lazy = LazyLock::new(|| Script::new(SOURCES[4]));
+static INSPECT: Lazy = LazyLock::new(|| Script::new(SOURCES[5]));
+static INFO: Lazy = LazyLock::new(|| Script::new(SOURCES[6]));
 
 /// The commands that make every script known to a node.
 pub(super) fn load_all() -> impl Iterator<Item = Cmd> {
-    [ACQUIRE_SOURCE, EXTEND_SOURCE, RELEASE_SOURCE, INSPECT_SOURCE].into_iter().map(|source| {
+    SOURCES.into_iter().map(|source| {
         let mut command = redis::cmd("SCRIPT");
         command.arg("LOAD").arg(source);
         command
@@ -29,15 +46,26 @@ pub(super) fn load_all() -> impl Iterator<Item = Cmd> {
 
 /// The command that carries out `request`.
 pub(super) fn command(request: &Request) -> Cmd {
+    let counter_ttl = millis(COUNTER_TTL);
     match request {
-        Request::Acquire { claim, ttl } => {
-            let mut command = call(&ACQUIRE, claim.keys());
-            command.arg(claim.value()).arg(millis(*ttl));
+        Request::Acquire { claim, ttl, proposal } => {
+            let mut command = call_on(&ACQUIRE, claim);
+            command.arg(millis(*ttl)).arg(proposal.get()).arg(counter_ttl);
             command
         }
-        Request::Extend { claim, ttl } => {
-            let mut command = call(&EXTEND, claim.keys());
-            command.arg(claim.value()).arg(millis(*ttl));
+        Request::Raise { claim, token } => {
+            let mut command = call_on(&RAISE, claim);
+            command.arg(token.get()).arg(counter_ttl);
+            command
+        }
+        Request::Extend { claim, ttl, token } => {
+            let mut command = call_on(&EXTEND, claim);
+            command.arg(millis(*ttl)).arg(token.get()).arg(counter_ttl);
+            command
+        }
+        Request::Heal { claim, ttl, token } => {
+            let mut command = call_on(&HEAL, claim);
+            command.arg(millis(*ttl)).arg(token.get()).arg(counter_ttl);
             command
         }
         Request::Release { claim, .. } => {
@@ -46,6 +74,7 @@ pub(super) fn command(request: &Request) -> Cmd {
             command
         }
         Request::Inspect { keys } => call(&INSPECT, keys),
+        Request::Info => call(&INFO, &[]),
     }
 }
 
@@ -55,17 +84,39 @@ fn call(script: &Script, keys: &[String]) -> Cmd {
     command
 }
 
+/// A call with lock keys and counters, and the value as its first argument.
+fn call_on(script: &Script, claim: &Claim) -> Cmd {
+    let mut command = redis::cmd("EVALSHA");
+    command.arg(script.get_hash()).arg(2 * claim.keys().len());
+    command.arg(claim.keys()).arg(claim.counters()).arg(claim.value());
+    command
+}
+
 /// What the node's `value` means as the answer to `request`.
-pub(super) fn reply(request: &Request, value: Value) -> Result<Reply, NodeError> {
+pub(super) fn reply(request: &Request, value: &Value) -> Result<Reply, NodeError> {
     match (request, value) {
-        (Request::Acquire { .. }, Value::Okay) => Ok(Reply::Granted),
-        (Request::Acquire { .. }, Value::Int(left)) => Ok(Reply::Held { remaining: remaining(left) }),
-        (Request::Extend { .. }, Value::Int(1)) => Ok(Reply::Extended),
+        (Request::Acquire { .. }, Value::BulkString(token)) => granted(token, value),
+        (Request::Acquire { .. }, Value::Int(left)) => Ok(Reply::Held { remaining: remaining(*left) }),
         (Request::Release { .. }, Value::Int(1)) => Ok(Reply::Released),
-        (Request::Extend { .. } | Request::Release { .. }, Value::Int(0)) => Ok(Reply::NotHeld),
-        (Request::Inspect { .. }, Value::Array(values)) => key_states(&values),
-        (_, value) => Err(unexpected(&value)),
+        (
+            Request::Raise { .. } | Request::Extend { .. } | Request::Heal { .. } | Request::Release { .. },
+            Value::Int(0),
+        ) => Ok(Reply::NotHeld),
+        (Request::Raise { .. } | Request::Extend { .. } | Request::Heal { .. }, Value::Int(1)) => Ok(Reply::Done),
+        (Request::Inspect { .. }, Value::Array(values)) => key_states(values),
+        (Request::Info, Value::Nil) => Ok(Reply::Info(None)),
+        (Request::Info, Value::Array(values)) => match info::parse(values) {
+            Some(info) => Ok(Reply::Info(Some(Box::new(info)))),
+            None => Err(unexpected(value)),
+        },
+        (_, value) => Err(unexpected(value)),
     }
+}
+
+fn granted(token: &[u8], value: &Value) -> Result<Reply, NodeError> {
+    let number = std::str::from_utf8(token).ok().and_then(|text| text.parse().ok());
+    let token = number.and_then(FencingToken::new).ok_or_else(|| unexpected(value))?;
+    Ok(Reply::Granted { token })
 }
 
 fn key_states(values: &[Value]) -> Result<Reply, NodeError> {

@@ -1,0 +1,65 @@
+//! The last tokens this process saw: a proposal above them settles in one round trip.
+//!
+//! Only a shortcut, so it may forget; it is bounded.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use crate::fencing::FencingToken;
+
+/// Entries of one generation; at most two generations are kept.
+const GENERATION: usize = 4096;
+
+/// Largest token seen by lock key, of the keys used last.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    generations: Mutex<Generations>,
+}
+
+#[derive(Debug, Default)]
+struct Generations {
+    young: HashMap<String, FencingToken>,
+    old: HashMap<String, FencingToken>,
+}
+
+impl Memory {
+    /// The largest token remembered for any of `keys`.
+    pub(crate) fn largest(&self, keys: &[String]) -> Option<FencingToken> {
+        let generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = |key| generations.young.get(key).or_else(|| generations.old.get(key));
+        keys.iter().filter_map(seen).max().copied()
+    }
+
+    /// Remembers `token` for every one of `keys`.
+    pub(crate) fn remember(&self, keys: &[String], token: FencingToken) {
+        let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
+        for key in keys {
+            if let Some(seen) = generations.young.get_mut(key) {
+                *seen = token.max(*seen);
+                continue;
+            }
+            if generations.young.len() >= GENERATION {
+                generations.old = std::mem::take(&mut generations.young);
+            }
+            generations.young.insert(key.clone(), token);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_remembers_what_was_used_last_and_stays_bounded() {
+        let memory = Memory::default();
+        let keys: Vec<_> = (0..100_000).map(|key| [key.to_string()]).collect();
+        for (number, key) in keys.iter().enumerate() {
+            memory.remember(key, FencingToken::new(number as u64).unwrap());
+        }
+        assert_eq!(memory.largest(&keys[99_999]).map(FencingToken::get), Some(99_999));
+        assert_eq!(memory.largest(&keys[0]), None);
+        let generations = memory.generations.into_inner().unwrap();
+        assert!(generations.young.len() + generations.old.len() <= 2 * GENERATION);
+    }
+}

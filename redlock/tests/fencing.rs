@@ -1,0 +1,217 @@
+//! Tokens grow strictly, whichever nodes are reached and whatever their counters say.
+
+use redlock::{Cause, FencingToken, LockError, Redlock, Released};
+use testkit::{RedisServer, Restart};
+
+use crate::support::{SECOND, command, connected, impatient, lock_keys, millis, over, warm_up};
+
+const ACQUISITIONS: usize = 1_400;
+const HANDLES: usize = 4;
+
+/// Handles take turns; every 50 acquisitions another pair of nodes hangs.
+async fn tokens_under_rotation(servers: &[RedisServer], handles: &[Redlock]) -> Vec<FencingToken> {
+    let mut tokens = Vec::with_capacity(ACQUISITIONS);
+    let mut hung: [usize; 2] = [0, 1];
+    for acquisition in 0..ACQUISITIONS {
+        if acquisition % 50 == 0 {
+            for node in hung {
+                servers[node].resume().await.unwrap();
+            }
+            let turn = acquisition / 50;
+            hung = [turn % 5, (turn + 1 + turn / 5 % 4) % 5];
+            for node in hung {
+                servers[node].pause().await.unwrap();
+            }
+        }
+        let guard = handles[acquisition % HANDLES].lock("order:42").wait(30 * SECOND).await.unwrap();
+        tokens.push(guard.fence());
+        guard.release().await.unwrap();
+    }
+    for node in hung {
+        servers[node].resume().await.unwrap();
+    }
+    tokens
+}
+
+fn assert_growing(tokens: &[FencingToken]) {
+    assert_eq!(tokens.len(), ACQUISITIONS);
+    for pair in tokens.windows(2) {
+        assert!(pair[0] < pair[1], "{} is not below {}", pair[0], pair[1]);
+    }
+}
+
+async fn four_handles(servers: &[RedisServer]) -> Vec<Redlock> {
+    let mut handles = Vec::new();
+    for _ in 0..HANDLES {
+        handles.push(impatient(servers).await);
+    }
+    handles
+}
+
+#[tokio::test]
+async fn tokens_grow_while_a_rotating_pair_of_nodes_hangs() {
+    let servers = RedisServer::fleet(5).await.unwrap();
+    let handles = four_handles(&servers).await;
+    assert_growing(&tokens_under_rotation(&servers, &handles).await);
+    for handle in &handles {
+        assert!(handle.close(10 * SECOND).await);
+    }
+    assert_eq!(lock_keys(&servers).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn tokens_grow_over_counters_pushed_far_apart() {
+    let servers = RedisServer::fleet(5).await.unwrap();
+    let handles = four_handles(&servers).await;
+    for (node, server) in servers.iter().enumerate() {
+        // Years ahead of the clock, and of each other.
+        let counter = (3_000_000_000_000_000 + node as u64 * 500_000_000_000_000).to_string();
+        command(server, &["SET", "redlock:fence:{order:42}", &counter]).await;
+    }
+    let tokens = tokens_under_rotation(&servers, &handles).await;
+    assert_growing(&tokens);
+    assert!(tokens[0].get() > 4_000_000_000_000_000, "a quorum has one of the three largest");
+}
+
+/// Without the write-back of the largest token a quorum that misses the node which granted it
+/// goes backwards.
+#[tokio::test]
+async fn a_token_survives_the_node_that_granted_it() {
+    let servers = RedisServer::fleet(3).await.unwrap();
+    let redlock = connected(&servers).await;
+    command(&servers[0], &["SET", "redlock:fence:{job}", "5000000000000000"]).await;
+    servers[2].kill().await.unwrap();
+    let guard = redlock.lock("job").await.unwrap();
+    assert_eq!(guard.fence().get(), 5_000_000_000_000_001);
+    guard.release().await.unwrap();
+    servers[2].restart(Restart::Empty).await.unwrap();
+    warm_up(&redlock).await;
+    servers[0].kill().await.unwrap();
+    // Another process, which does not remember the last token.
+    let other = over(&servers).build().unwrap();
+    let guard = other.lock("job").await.unwrap();
+    assert!(guard.fence().get() > 5_000_000_000_000_001, "{}", guard.fence());
+}
+
+#[tokio::test]
+async fn several_resources_share_one_token_above_all_of_theirs() {
+    let servers = RedisServer::fleet(3).await.unwrap();
+    let redlock = connected(&servers).await;
+    for server in &servers {
+        command(server, &["SET", "redlock:fence:user:{7}", "4000000000000000"]).await;
+    }
+    let guard = redlock.lock(["user:{7}", "plain"]).await.unwrap();
+    let token = guard.fence();
+    assert_eq!(token.get(), 4_000_000_000_000_001);
+    guard.release().await.unwrap();
+    let guard = redlock.lock("plain").await.unwrap();
+    assert!(guard.fence() > token, "its counter has moved too");
+    assert!(redlock.close(SECOND).await);
+    for key in ["redlock:fence:user:{7}", "redlock:fence:{plain}"] {
+        let left = command(&servers[0], &["TTL", key]).await.int().unwrap();
+        assert!(left > 6 * 24 * 3600, "{key} expires with its last use: {left}");
+    }
+}
+
+#[tokio::test]
+async fn garbage_in_a_counter_is_that_nodes_error() {
+    let servers = RedisServer::fleet(3).await.unwrap();
+    let redlock = connected(&servers).await;
+    let counter = "redlock:fence:{job}";
+    for garbage in ["soup", "", "-5", "1.5", "9007199254740991", "99999999999999999999"] {
+        for server in &servers {
+            command(server, &["SET", counter, garbage]).await;
+        }
+        let error = redlock.try_lock("job").await.unwrap_err();
+        let LockError::Unavailable { nodes, .. } = &error else { panic!("{garbage}: {error:?}") };
+        assert!(nodes.iter().all(|node| node.cause == Cause::Protocol), "{garbage}: {error}");
+        assert!(nodes[0].detail.contains(counter), "{garbage}: {error}");
+        testkit::eventually(SECOND, || async { lock_keys(&servers).await.is_empty() }).await;
+    }
+    for server in &servers {
+        command(server, &["DEL", counter]).await;
+        command(server, &["HSET", counter, "a", "b"]).await;
+    }
+    assert!(redlock.try_lock("job").await.is_err(), "a hash is no counter");
+    for server in &servers {
+        command(server, &["SET", counter, "9007199254740990"]).await;
+    }
+    let guard = redlock.lock("job").await.unwrap();
+    assert_eq!(guard.fence().get(), (1 << 53) - 1, "the last token there is");
+}
+
+/// A client's clock once ran years ahead, the token was stored, and the counters were lost since.
+#[tokio::test]
+async fn a_floor_gets_past_a_token_that_the_nodes_have_forgotten() {
+    let servers = RedisServer::fleet(5).await.unwrap();
+    let redlock = connected(&servers).await;
+    for server in &servers[..3] {
+        command(server, &["SET", "redlock:fence:{job}", "7000000000000000"]).await;
+    }
+    let stored = redlock.lock("job").await.unwrap().fence();
+    assert!(stored.get() > 7_000_000_000_000_000);
+    for server in &servers {
+        server.restart(Restart::Empty).await.unwrap();
+    }
+    let other = connected(&servers).await;
+    let guard = other.lock("job").await.unwrap();
+    assert!(guard.fence() < stored, "only the data knows it now");
+    guard.release().await.unwrap();
+    let guard = other.lock("job").fence_floor(stored).await.unwrap();
+    assert!(guard.fence() > stored);
+    let last = guard.fence();
+    guard.release().await.unwrap();
+    let guard = other.lock("job").await.unwrap();
+    assert!(guard.fence() > last, "and it goes on from there");
+    guard.release().await.unwrap();
+
+    let refused = other.lock("job").fence_floor(FencingToken::new((1 << 53) - 1).unwrap()).await;
+    assert!(matches!(refused, Err(LockError::InvalidFenceFloor { .. })), "{refused:?}");
+    let refused = other.lock("job").fence_floor(u64::MAX).await;
+    assert!(matches!(refused, Err(LockError::InvalidFenceFloor { .. })), "{refused:?}");
+}
+
+/// What clients sent to `server` so far: lock scripts.
+async fn scripts_sent(server: &RedisServer) -> i64 {
+    let stats = command(server, &["INFO", "commandstats"]).await;
+    let calls = |line: &str| line.strip_prefix("cmdstat_evalsha:calls=")?.split(',').next()?.parse().ok();
+    stats.text().unwrap().lines().find_map(calls).unwrap_or(0)
+}
+
+#[tokio::test]
+async fn a_lock_and_its_release_cost_one_command_each_on_every_node() {
+    let servers = RedisServer::fleet(5).await.unwrap();
+    let redlock = connected(&servers).await;
+    redlock.lock("order:42").renew(false).await.unwrap().release().await.unwrap();
+    assert!(redlock.close(SECOND).await);
+    let mut before = Vec::new();
+    for server in &servers {
+        before.push(scripts_sent(server).await);
+    }
+    for _ in 0..100 {
+        let guard = redlock.lock("order:42").renew(false).await.unwrap();
+        assert_eq!(guard.release().await.unwrap(), Released::Released);
+    }
+    assert!(redlock.close(SECOND).await);
+    for (server, before) in servers.iter().zip(before) {
+        assert_eq!(scripts_sent(server).await - before, 200, "100 locks, 100 releases");
+        let all = command(server, &["INFO", "commandstats"]).await;
+        let all = all.text().unwrap();
+        assert!(!all.contains("cmdstat_eval:"), "{all}");
+    }
+}
+
+/// Counters that disagree cost one more command, once.
+#[tokio::test]
+async fn a_write_back_is_paid_once() {
+    let servers = RedisServer::fleet(3).await.unwrap();
+    let redlock = connected(&servers).await;
+    command(&servers[0], &["SET", "redlock:fence:{job}", "5000000000000000"]).await;
+    redlock.lock("job").wait(millis(500)).await.unwrap().release().await.unwrap();
+    redlock.lock("job").wait(millis(500)).await.unwrap().release().await.unwrap();
+    assert!(redlock.close(SECOND).await);
+    let before = scripts_sent(&servers[1]).await;
+    redlock.lock("job").await.unwrap().release().await.unwrap();
+    assert!(redlock.close(SECOND).await);
+    assert_eq!(scripts_sent(&servers[1]).await - before, 2, "they agree again");
+}

@@ -1,0 +1,126 @@
+//! Leases outlive the nodes they were won on, and never come back once they are over.
+
+use redlock::{LockError, LossReason};
+use testkit::{RedisServer, Restart};
+
+use crate::support::{SECOND, command, connected, impatient, lock_keys, millis, over, warm_up};
+
+#[tokio::test]
+async fn a_held_lock_survives_a_rolling_restart_of_every_node() {
+    let servers = RedisServer::fleet(5).await.unwrap();
+    let (redlock, contender) = (connected(&servers).await, connected(&servers).await);
+    let guard = redlock.lock("job").ttl(3 * SECOND).await.unwrap();
+    testkit::eventually(SECOND, || async { lock_keys(&servers).await.len() == 5 }).await;
+    let ours = command(&servers[0], &["GET", "job"]).await.text().unwrap().as_bytes().to_vec();
+    let contended = tokio::spawn(async move {
+        for _ in 0.. {
+            match contender.try_lock("job").ttl(3 * SECOND).await {
+                Ok(_) => return "another client got the lock",
+                Err(LockError::Contended { .. } | LockError::Unavailable { .. }) => {}
+                Err(_) => return "neither contended nor unavailable",
+            }
+            tokio::time::sleep(millis(20)).await;
+        }
+        "unreachable"
+    });
+    for (node, server) in servers.iter().enumerate() {
+        server.restart(Restart::Empty).await.unwrap();
+        testkit::eventually(20 * SECOND, || async {
+            let inspection = redlock.inspect("job").await.unwrap();
+            inspection.nodes[node].state.value() == Some(&ours[..])
+        })
+        .await;
+        assert!(!contended.is_finished(), "{node}: {}", contended.await.unwrap());
+        assert!(guard.is_valid(), "after node {node}");
+    }
+    assert!(guard.is_valid());
+    let inspection = redlock.inspect("job").await.unwrap();
+    let held = inspection.nodes.iter().filter(|node| node.state.value() == Some(&ours[..])).count();
+    assert!(held >= 4, "{inspection}");
+    assert!(!contended.is_finished(), "{}", contended.await.unwrap());
+    contended.abort();
+    guard.release().await.unwrap();
+    assert!(redlock.close(SECOND).await);
+    assert_eq!(lock_keys(&servers).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn several_keys_are_healed_together_or_not_at_all() {
+    let servers = RedisServer::fleet(3).await.unwrap();
+    let redlock = connected(&servers).await;
+    let guard = redlock.lock(["a", "b"]).renew(false).await.unwrap();
+    testkit::eventually(SECOND, || async { servers[0].keys("[ab]").await.len() == 2 }).await;
+    command(&servers[0], &["DEL", "a"]).await;
+    guard.extend(5 * SECOND).await.unwrap();
+    testkit::eventually(SECOND, || async { servers[0].keys("[ab]").await.len() == 2 }).await;
+
+    command(&servers[0], &["DEL", "a"]).await;
+    command(&servers[0], &["SET", "b", "another"]).await;
+    guard.extend(5 * SECOND).await.unwrap();
+    guard.extend(5 * SECOND).await.unwrap();
+    assert_eq!(servers[0].keys("[ab]").await, ["b"], "another's key stops the heal of both");
+    drop(guard);
+    assert!(redlock.close(SECOND).await);
+    assert_eq!(lock_keys(&servers).await, ["b"]);
+}
+
+#[tokio::test]
+async fn a_heal_records_the_token() {
+    let servers = RedisServer::fleet(3).await.unwrap();
+    let redlock = connected(&servers).await;
+    let guard = redlock.lock("job").ttl(2 * SECOND).await.unwrap();
+    servers[0].restart(Restart::Empty).await.unwrap();
+    testkit::eventually(10 * SECOND, || async { servers[0].keys("job").await.len() == 1 }).await;
+    let counter = command(&servers[0], &["GET", "redlock:fence:{job}"]).await;
+    assert_eq!(counter.text(), Some(guard.fence().to_string().as_str()));
+}
+
+#[tokio::test]
+async fn an_expired_lease_is_not_resurrected() {
+    let servers = RedisServer::fleet(3).await.unwrap();
+    let redlock = connected(&servers).await;
+    let guard = redlock.lock("job").ttl(millis(300)).renew(false).await.unwrap();
+    assert_eq!(guard.lost().await, LossReason::Deadline);
+    assert!(guard.extend(2 * SECOND).await.is_err());
+    testkit::eventually(SECOND, || async { lock_keys(&servers).await.is_empty() }).await;
+}
+
+/// An extend and a heal reach a hung node long after the lock was released.
+#[tokio::test]
+async fn a_late_heal_or_extend_leaves_no_key_behind() {
+    let servers = RedisServer::fleet(5).await.unwrap();
+    let redlock = impatient(&servers).await;
+    for hang in [millis(300), 7 * SECOND] {
+        let guard = redlock.lock("job").renew(false).await.unwrap();
+        testkit::eventually(SECOND, || async { lock_keys(&servers).await.len() == 5 }).await;
+        command(&servers[0], &["DEL", "job"]).await;
+        servers[4].pause().await.unwrap();
+        for _ in 0..3 {
+            guard.extend(10 * SECOND).await.unwrap();
+        }
+        servers[0].pause().await.unwrap();
+        guard.extend(10 * SECOND).await.unwrap();
+        drop(guard);
+        tokio::time::sleep(hang).await;
+        for node in [0, 4] {
+            servers[node].resume().await.unwrap();
+        }
+        warm_up(&redlock).await;
+        assert!(redlock.close(5 * SECOND).await);
+        testkit::eventually(2 * SECOND, || async { lock_keys(&servers).await.is_empty() }).await;
+    }
+}
+
+#[tokio::test]
+async fn a_lock_is_held_no_longer_than_allowed() {
+    let servers = RedisServer::fleet(3).await.unwrap();
+    let redlock = connected(&servers).await;
+    let guard = redlock.lock("job").ttl(millis(600)).max_hold(millis(1_500)).await.unwrap();
+    tokio::time::sleep(millis(1_000)).await;
+    assert!(guard.is_valid(), "renewed until then");
+    assert!(guard.validity() <= millis(510), "{:?}", guard.validity());
+    assert_eq!(guard.lost().await, LossReason::MaxHold);
+    assert!(guard.extend(millis(600)).await.is_err(), "and not beyond");
+    let other = over(&servers).build().unwrap();
+    other.lock("job").wait(2 * SECOND).await.unwrap().release().await.unwrap();
+}

@@ -3,6 +3,7 @@
 use std::env::{self, VarError};
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::store::DatabaseUrl;
 use crate::store::url::mask;
@@ -11,6 +12,8 @@ use crate::store::url::mask;
 pub const DATABASE_URL: &str = "DATABASE_URL";
 /// Which lock nodes: URLs, separated by commas.
 pub const REDLOCK_NODES: &str = "REDLOCK_NODES";
+/// How long a lock node that was restarted does not vote.
+pub const REDLOCK_RESTART_GUARD: &str = "REDLOCK_RESTART_GUARD";
 /// Which kind of repository.
 pub const STOCK_REPOSITORY: &str = "STOCK_REPOSITORY";
 
@@ -52,6 +55,37 @@ impl FromStr for RepositoryKind {
 #[error("allowed are row-lock and redlock")]
 pub struct InvalidRepositoryKind;
 
+/// How long a lock node that was restarted does not vote, so that it cannot grant what it has
+/// forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RestartGuard {
+    /// Until the longest lease it may have granted is over.
+    #[default]
+    MaxTtl,
+    /// So long.
+    For(Duration),
+    /// Not at all: for nodes that never lose their data, and for tests.
+    Off,
+}
+
+impl FromStr for RestartGuard {
+    type Err = InvalidRestartGuard;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match (text, text.parse()) {
+            ("max-ttl", _) => Ok(Self::MaxTtl),
+            ("off", _) => Ok(Self::Off),
+            (_, Ok(seconds @ 1..=86_400)) => Ok(Self::For(Duration::from_secs(seconds))),
+            _ => Err(InvalidRestartGuard),
+        }
+    }
+}
+
+/// A text that is no restart guard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("allowed are max-ttl, off and whole seconds from 1 to 86400")]
+pub struct InvalidRestartGuard;
+
 /// What the environment says. Whatever is unset or empty is left to the caller.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
@@ -59,6 +93,8 @@ pub struct Config {
     pub database: Option<DatabaseUrl>,
     /// The lock nodes, from `REDLOCK_NODES`; empty for in-process ones.
     pub nodes: Vec<String>,
+    /// What keeps restarted lock nodes out of votes, from `REDLOCK_RESTART_GUARD`.
+    pub restart_guard: Option<RestartGuard>,
     /// The kind of repository, from `STOCK_REPOSITORY`.
     pub repository: Option<RepositoryKind>,
 }
@@ -81,14 +117,13 @@ impl Config {
         })
     }
 
-    fn read(
-        lookup: impl Fn(&'static str) -> Result<Option<String>, ConfigError>,
-    ) -> Result<Self, ConfigError> {
+    fn read(lookup: impl Fn(&'static str) -> Result<Option<String>, ConfigError>) -> Result<Self, ConfigError> {
         let set = |name| Ok(lookup(name)?.filter(|value| !value.is_empty()));
         Ok(Self {
             database: set(DATABASE_URL)?.map(|url| database(&url)).transpose()?,
             nodes: set(REDLOCK_NODES)?.map(|urls| nodes(&urls)).transpose()?.unwrap_or_default(),
-            repository: set(STOCK_REPOSITORY)?.map(|name| repository(&name)).transpose()?,
+            restart_guard: parsed(REDLOCK_RESTART_GUARD, set(REDLOCK_RESTART_GUARD)?)?,
+            repository: parsed(STOCK_REPOSITORY, set(STOCK_REPOSITORY)?)?,
         })
     }
 }
@@ -134,12 +169,15 @@ fn nodes(urls: &str) -> Result<Vec<String>, ConfigError> {
     Ok(nodes)
 }
 
-fn repository(name: &str) -> Result<RepositoryKind, ConfigError> {
-    name.parse().map_err(|error: InvalidRepositoryKind| ConfigError {
-        variable: STOCK_REPOSITORY,
-        value: name.to_owned(),
-        reason: error.to_string(),
-    })
+fn parsed<T>(variable: &'static str, text: Option<String>) -> Result<Option<T>, ConfigError>
+where
+    T: FromStr<Err: fmt::Display>,
+{
+    let Some(value) = text else { return Ok(None) };
+    match value.parse() {
+        Ok(parsed) => Ok(Some(parsed)),
+        Err(error) => Err(ConfigError { variable, reason: error.to_string(), value }),
+    }
 }
 
 #[cfg(test)]
@@ -164,6 +202,13 @@ mod tests {
         assert_eq!(config.nodes, ["redis://a", "redis://b"]);
         let config = with(STOCK_REPOSITORY, "row-lock").unwrap();
         assert_eq!(config.repository, Some(RepositoryKind::RowLock));
+        for (text, guard) in [
+            ("max-ttl", RestartGuard::MaxTtl),
+            ("off", RestartGuard::Off),
+            ("30", RestartGuard::For(Duration::from_secs(30))),
+        ] {
+            assert_eq!(with(REDLOCK_RESTART_GUARD, text).unwrap().restart_guard, Some(guard));
+        }
         let config = with(DATABASE_URL, "sqlite:stock.db").unwrap();
         assert_eq!(config.database.unwrap().to_string(), "sqlite:stock.db");
     }
@@ -174,6 +219,10 @@ mod tests {
             (DATABASE_URL, "postgres://localhost/stock", "mysql://"),
             (REDLOCK_NODES, "redis://a,,redis://b", "redis://host:port"),
             (STOCK_REPOSITORY, "optimistic", "row-lock and redlock"),
+            (REDLOCK_RESTART_GUARD, "never", "max-ttl, off and whole seconds"),
+            (REDLOCK_RESTART_GUARD, "1.5", "max-ttl, off and whole seconds"),
+            (REDLOCK_RESTART_GUARD, "0", "from 1 to 86400"),
+            (REDLOCK_RESTART_GUARD, "86401", "from 1 to 86400"),
         ] {
             let message = with(variable, value).unwrap_err().to_string();
             for part in [variable, value, allowed] {

@@ -1,28 +1,34 @@
 //! A sale: simulated buyers rush one variant, and afterwards somebody counts.
 //!
-//! With nothing set it runs on nothing installed: five in-process lock nodes and a SQLite file that goes away with it.
-//! What buyers were told is compared with what the database says, so a unit sold twice, or lost, is seen.
+//! With nothing set it runs on nothing installed: five in-process lock nodes, which fail and return
+//! while it lasts, and a SQLite file that goes away with it. What buyers were told is compared with what the database says, so a unit sold
+//! twice, or lost, is seen.
 
 mod buyer;
+mod locks;
 mod progress;
 pub mod report;
 mod tally;
 
+use std::convert::Infallible;
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use redlock::{Redlock, SimNode};
 use tempfile::TempDir;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use self::buyer::Buyer;
+use self::locks::Locks;
 use self::progress::Progress;
 use self::report::{End, Report};
 use self::tally::Tally;
-use crate::config::{Config, ConfigError, RepositoryKind};
+#[cfg(doc)]
+use crate::config::ConfigError;
+use crate::config::{Config, RepositoryKind};
 use crate::log::Audit;
 use crate::operation::{Id, Quantity, StockKey};
 use crate::repository::unguarded::Unguarded;
@@ -30,16 +36,14 @@ use crate::repository::{Redlocked, RowLock, StockRepository};
 use crate::store::url::SqliteUrl;
 use crate::store::{self, DatabaseUrl, Store, StoreError};
 
-/// How many in-process lock nodes there are where no others are named.
-const SIM_NODES: usize = 5;
-
 /// How often the progress is brought up to date.
 const TICK: Duration = Duration::from_millis(100);
 
 /// Refusals and nothing else for this long: what is left is stuck with somebody.
 const NOTHING_SELLS: Duration = Duration::from_secs(1);
 
-/// How long an operation under way is waited for at the end. After that its outcome counts as unknown.
+/// How long an operation under way is waited for at the end. After that its outcome counts as
+/// unknown.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// The sale to be held.
@@ -55,18 +59,19 @@ pub struct Sale {
     pub repository: Option<RepositoryKind>,
 }
 
-/// Holds a sale on what the configuration names, until it is over or `stop` is ready.
+/// Holds a sale on what the configuration names, until it is over or `stop` is ready. Lock nodes that
+/// were restarted lately are waited for first, and standard error says so.
 ///
 /// # Errors
 ///
-/// Whatever keeps it from starting: a bad value ([`ConfigError`]), or a database that is not there. What goes wrong
-/// during the sale is in the report.
-pub async fn run(
-    sale: Sale,
-    config: &Config,
-    stop: impl Future<Output = ()>,
-) -> anyhow::Result<Report> {
-    let shop = Shop::open(sale, config).await?;
+/// Whatever keeps it from starting: a bad value ([`ConfigError`]), a database that is not there, lock
+/// nodes of which no quorum will vote, or `stop`. What goes wrong during the sale is in the report.
+pub async fn run(sale: Sale, config: &Config, stop: impl Future<Output = ()>) -> anyhow::Result<Report> {
+    let mut stop = pin!(stop);
+    let shop = tokio::select! {
+        shop = Shop::open(sale, config) => shop?,
+        () = &mut stop => anyhow::bail!("stopped before the sale began"),
+    };
     eprintln!("{} buyers, {} units, {shop}.", sale.buyers, sale.stock);
     let tally = Arc::new(Tally::new());
     let started = Instant::now();
@@ -76,6 +81,7 @@ pub async fn run(
         end,
         took: started.elapsed(),
         told: tally.snapshot(),
+        node_failures: shop.locks.as_ref().and_then(Locks::failures),
         audit: shop.count().await,
         logged: sale.repository.is_some(),
     };
@@ -89,7 +95,7 @@ struct Shop {
     database: DatabaseUrl,
     store: Arc<dyn Store>,
     repository: Arc<dyn StockRepository>,
-    redlock: Option<Redlock>,
+    locks: Option<Locks>,
     /// What keeps the buyers apart, for people.
     guard: String,
     /// The folder of the SQLite file, removed at the end.
@@ -98,32 +104,26 @@ struct Shop {
 
 impl Shop {
     async fn open(sale: Sale, config: &Config) -> anyhow::Result<Self> {
-        let redlock = match sale.repository {
-            Some(RepositoryKind::Redlock) => Some(locks(&config.nodes)?),
+        let locks = match sale.repository {
+            Some(RepositoryKind::Redlock) => Some(Locks::new(config)?),
             _ => None,
         };
         let (database, folder) = database(config)?;
-        let store =
-            store::open(&database).await.with_context(|| format!("{database} cannot be opened"))?;
+        let store = store::open(&database).await.with_context(|| format!("{database} cannot be opened"))?;
         store.migrate().await.with_context(|| format!("{database} cannot be migrated"))?;
-        let repository: Arc<dyn StockRepository> = match (sale.repository, &redlock) {
-            (None, _) => Arc::new(Unguarded::new(store.clone())),
-            (_, Some(redlock)) => Arc::new(Redlocked::new(store.clone(), redlock.clone())),
-            _ => Arc::new(RowLock::new(store.clone())),
+        let (repository, guard): (Arc<dyn StockRepository>, _) = match (sale.repository, &locks) {
+            (None, _) => (Arc::new(Unguarded::new(store.clone())), "nothing keeps them apart".into()),
+            (_, Some(locks)) => {
+                locks.ready().await?;
+                (Arc::new(Redlocked::new(store.clone(), locks.redlock.clone())), locks.to_string())
+            }
+            _ => (Arc::new(RowLock::new(store.clone())), "row locks".into()),
         };
         // A number of its own for each sale: the database may be one with real stock in it.
         let number = rand::random_range(1 << 40..1 << 53);
         let key = StockKey::new(number, 0)?;
         repository.create(Id::new(number)?, key, Quantity::new(sale.stock)?).await?;
-        Ok(Self {
-            key,
-            database,
-            store,
-            repository,
-            redlock,
-            guard: guard(sale, &config.nodes),
-            _folder: folder,
-        })
+        Ok(Self { key, database, store, repository, locks, guard, _folder: folder })
     }
 
     /// Lets the buyers in, waits for the end, and sees the last one out.
@@ -147,6 +147,7 @@ impl Shop {
             () = stop => End::Interrupted,
             () = tokio::time::sleep(Duration::from_secs(sale.seconds)) => End::TimeUp,
             () = watch_sale(&mut progress, tally) => End::SoldOut,
+            never = self.trouble() => match never {},
         };
         close.send_replace(true);
         let leave = async { while buyers.join_next().await.is_some() {} };
@@ -156,6 +157,14 @@ impl Shop {
         let (operations, _, sold) = tally.counts();
         progress.show(operations, sold);
         end
+    }
+
+    /// What goes wrong with the lock nodes during the sale.
+    async fn trouble(&self) -> Infallible {
+        match &self.locks {
+            Some(locks) => locks.fail_and_return().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// What the database says now.
@@ -168,8 +177,8 @@ impl Shop {
     }
 
     async fn close(&self) {
-        if let Some(redlock) = &self.redlock {
-            redlock.close(Duration::from_secs(1)).await;
+        if let Some(locks) = &self.locks {
+            locks.redlock.close(Duration::from_secs(1)).await;
         }
         self.store.close().await;
     }
@@ -206,29 +215,6 @@ fn database(config: &Config) -> anyhow::Result<(DatabaseUrl, Option<TempDir>)> {
     let folder = TempDir::with_prefix("stock-demo-").context("no temporary folder can be made")?;
     let file = SqliteUrl::new(folder.path().join("stock.db"));
     Ok((DatabaseUrl::Sqlite(file), Some(folder)))
-}
-
-/// The lock nodes that are named, or in-process ones.
-fn locks(nodes: &[String]) -> Result<Redlock, ConfigError> {
-    let builder = if nodes.is_empty() {
-        (1..=SIM_NODES).fold(Redlock::builder(), |builder, number| {
-            builder.node(SimNode::new(format!("node-{number}")))
-        })
-    } else {
-        Redlock::builder().nodes(nodes)
-    };
-    builder.build().map_err(|error| ConfigError::of_nodes(nodes, error))
-}
-
-fn guard(sale: Sale, nodes: &[String]) -> String {
-    match sale.repository {
-        None => "nothing keeps them apart".into(),
-        Some(RepositoryKind::RowLock) => "row locks".into(),
-        Some(RepositoryKind::Redlock) if nodes.is_empty() => {
-            format!("Redlock on {SIM_NODES} in-process nodes")
-        }
-        Some(RepositoryKind::Redlock) => format!("Redlock on {} nodes", nodes.len()),
-    }
 }
 
 /// An error and what led to it, on one line.

@@ -43,6 +43,17 @@ pub enum RepositoryError {
         /// Whose lease it was.
         key: StockKey,
     },
+    /// The record has seen a larger token than that of the lease, and leases with larger ones could
+    /// not be had. Try again later.
+    #[error("the lease on {key} has token {fence}, but the record has seen {stored}")]
+    StaleFence {
+        /// Whose lease it was.
+        key: StockKey,
+        /// The lease's token.
+        fence: u64,
+        /// The largest token the record has seen.
+        stored: u64,
+    },
     /// The database did not do it.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -65,6 +76,7 @@ impl RepositoryError {
             Self::LockContended { .. } => "lock_contended",
             Self::LocksUnavailable { .. } => "locks_unavailable",
             Self::LeaseLost { .. } => "lease_lost",
+            Self::StaleFence { .. } => "stale_fence",
             Self::Store(error) => error.code(),
             Self::OutcomeUnknown { .. } => "outcome_unknown",
         }

@@ -1,15 +1,15 @@
 //! The levels of a stock record and the seven transitions between them.
 //!
-//! Everything that decides whether units may move is here, as arithmetic without I/O: every repository calls these
-//! functions, none restates them.
+//! Everything that decides whether units may move is here, as arithmetic without I/O: every
+//! repository calls these functions, none restates them.
 
 use crate::operation::{InvalidQuantity, MAX_INTEGER, Operation, Quantity};
 
 /// How many units a record has, and what they are bound to.
 ///
-/// `stock` = `available` + `locked` + `reserved`, each between 0 and 2^53 − 1. There is no way to make a value for
-/// which that does not hold: the stock on hand is not stored but added up, and the sum is checked whenever a value
-/// is made.
+/// `stock` = `available` + `locked` + `reserved`, each between 0 and 2^53 − 1. There is no way to
+/// make a value for which that does not hold: the stock on hand is not stored but added up, and the
+/// sum is checked whenever a value is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct StockLevels {
     available: u64,
@@ -36,12 +36,7 @@ impl StockLevels {
     /// # Errors
     ///
     /// [`InvalidLevels`] if the figures do not add up or are too large.
-    pub fn from_figures(
-        stock: u64,
-        available: u64,
-        locked: u64,
-        reserved: u64,
-    ) -> Result<Self, InvalidLevels> {
+    pub fn from_figures(stock: u64, available: u64, locked: u64, reserved: u64) -> Result<Self, InvalidLevels> {
         match Self::new(available, locked, reserved) {
             Ok(levels) if levels.stock() == stock => Ok(levels),
             _ => Err(InvalidLevels { stock, available, locked, reserved }),
@@ -132,20 +127,17 @@ impl StockLevels {
 
     /// Stock becomes the counted value; what is committed to orders stays.
     fn reset(self, stock: u64) -> Result<Self, LevelsError> {
-        let available =
-            stock.checked_sub(self.locked + self.reserved).ok_or(LevelsError::BelowCommitted {
-                locked: self.locked,
-                reserved: self.reserved,
-                quantity: stock,
-            })?;
+        let available = stock.checked_sub(self.locked + self.reserved).ok_or(LevelsError::BelowCommitted {
+            locked: self.locked,
+            reserved: self.reserved,
+            quantity: stock,
+        })?;
         Ok(Self { available, ..self })
     }
 
     fn take_available(self, quantity: u64) -> Result<u64, LevelsError> {
         let available = self.available;
-        available
-            .checked_sub(quantity)
-            .ok_or(LevelsError::InsufficientStock { available, quantity })
+        available.checked_sub(quantity).ok_or(LevelsError::InsufficientStock { available, quantity })
     }
 
     fn take_locked(self, quantity: u64) -> Result<u64, LevelsError> {
@@ -155,9 +147,7 @@ impl StockLevels {
 
     fn take_reserved(self, quantity: u64) -> Result<u64, LevelsError> {
         let reserved = self.reserved;
-        reserved
-            .checked_sub(quantity)
-            .ok_or(LevelsError::InsufficientReserved { reserved, quantity })
+        reserved.checked_sub(quantity).ok_or(LevelsError::InsufficientReserved { reserved, quantity })
     }
 }
 
@@ -229,9 +219,7 @@ impl LevelsError {
 
 /// Figures that cannot be the levels of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "stock {stock} is not {available} available + {locked} locked + {reserved} reserved, or too large"
-)]
+#[error("stock {stock} is not {available} available + {locked} locked + {reserved} reserved, or too large")]
 pub struct InvalidLevels {
     /// The stock on hand.
     pub stock: u64,

@@ -32,7 +32,8 @@ pub struct LogSummary {
     pub entries: u64,
     /// The levels before the first entry; `None` without entries.
     pub opening: Option<StockLevels>,
-    /// Entries that do not begin where the one before them ended, or leave a version out.
+    /// Entries that do not begin where the one before them ended, leave a version out, or were made
+    /// under an older lease than one before them.
     pub breaks: u64,
     /// The sum of what the entries did to the available units.
     pub available: i64,
@@ -54,8 +55,8 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// Whether the log explains the record: the entries form one chain, there is one for each version, and what
-    /// they did adds up to the levels.
+    /// Whether the log explains the record: the entries form one chain, there is one for each
+    /// version, and what they did adds up to the levels.
     ///
     /// # Errors
     ///
@@ -145,8 +146,7 @@ mod tests {
     fn an_untouched_record_needs_no_log() {
         let mut audit = sold_three_of_ten();
         audit.record.version = 0;
-        audit.log =
-            LogSummary { entries: 0, opening: None, available: 0, deducted: 0, ..audit.log };
+        audit.log = LogSummary { entries: 0, opening: None, available: 0, deducted: 0, ..audit.log };
         assert_eq!(audit.reconcile(), Ok(()));
     }
 }

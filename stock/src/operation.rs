@@ -1,11 +1,13 @@
 //! What is asked for: which operation, how many, on which record.
 //!
-//! These are the words every way in (library, service, demo) shares, so that each is checked in one place.
+//! These are the words every way in (library, service, demo) shares, so that each is checked in one
+//! place.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The largest quantity, level and id: 2^53 − 1, the last integer that every JSON reader keeps exact.
+/// The largest quantity, level and id: 2^53 − 1, the last integer that every JSON reader keeps
+/// exact.
 pub const MAX_INTEGER: u64 = (1 << 53) - 1;
 
 /// One of the seven things that can happen to a stock record.
@@ -29,15 +31,8 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation, in the order an order lives through them.
-    pub const ALL: [Self; 7] = [
-        Self::Lock,
-        Self::Unlock,
-        Self::Reserve,
-        Self::Release,
-        Self::Deduct,
-        Self::Add,
-        Self::Reset,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Lock, Self::Unlock, Self::Reserve, Self::Release, Self::Deduct, Self::Add, Self::Reset];
 
     /// The name used in URLs, logs and the database.
     #[must_use]
@@ -53,7 +48,8 @@ impl Operation {
         }
     }
 
-    /// The smallest quantity that makes sense: a stock-take may count nothing, the others move something.
+    /// The smallest quantity that makes sense: a stock-take may count nothing, the others move
+    /// something.
     #[must_use]
     pub fn least_quantity(self) -> u64 {
         u64::from(self != Self::Reset)
@@ -79,9 +75,7 @@ impl FromStr for Operation {
 
 /// A name that is none of the seven operations.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{name}` is no operation; allowed are lock, unlock, reserve, release, deduct, add and reset"
-)]
+#[error("`{name}` is no operation; allowed are lock, unlock, reserve, release, deduct, add and reset")]
 pub struct InvalidOperation {
     /// What was given.
     pub name: String,

@@ -22,7 +22,8 @@ pub struct StockRecord {
 }
 
 impl StockRecord {
-    /// What an operation would do to this record, ready to be written.
+    /// What an operation would do to this record, ready to be written: under the lease with the
+    /// token `fence`, or without one, which leaves the record's as it is.
     ///
     /// # Errors
     ///
@@ -31,10 +32,12 @@ impl StockRecord {
         &self,
         operation: Operation,
         quantity: Quantity,
+        fence: Option<u64>,
     ) -> Result<(Self, LogEntry), LevelsError> {
         let after = Self {
             levels: self.levels.apply(operation, quantity)?,
             version: self.version + 1,
+            fence: fence.unwrap_or(self.fence),
             ..*self
         };
         let entry = LogEntry {
@@ -44,7 +47,7 @@ impl StockRecord {
             quantity,
             before: self.levels,
             after: after.levels,
-            fence: None,
+            fence,
             version: after.version,
         };
         Ok((after, entry))

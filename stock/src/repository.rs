@@ -1,8 +1,8 @@
 //! Stock records as the rest of the program sees them: made, read, and changed by operations.
 //!
-//! The kinds differ in how they keep concurrent changes of one record apart. All of them may run side by side on one
-//! database, because all of them make a change the same way: lock the row, read it, apply the operation, write it over
-//! exactly the version that was read, log it, commit.
+//! The kinds differ in how they keep concurrent changes of one record apart. All of them may run
+//! side by side on one database, because all of them make a change the same way: lock the row, read
+//! it, apply the operation, write it over exactly the version that was read, log it, commit.
 
 mod change;
 pub mod redlocked;
@@ -24,8 +24,8 @@ pub use self::row_lock::RowLock;
 
 /// Stock records, and the seven operations on them.
 pub trait StockRepository: fmt::Debug + Send + Sync {
-    /// Makes a record with `stock` units on hand, all of them available. One that exists is left as it is and given
-    /// back.
+    /// Makes a record with `stock` units on hand, all of them available. One that exists is left as
+    /// it is and given back.
     ///
     /// # Errors
     ///
@@ -52,7 +52,8 @@ pub trait StockRepository: fmt::Debug + Send + Sync {
     ///
     /// # Cancel safety
     ///
-    /// A dropped future leaves no lock behind. Whether the change was made is unknown if the commit was under way.
+    /// A dropped future leaves no lock behind. Whether the change was made is unknown if the commit
+    /// was under way.
     fn apply(
         &self,
         key: StockKey,

@@ -1,7 +1,8 @@
-//! Where records and their log are kept: a small trait, so that the repositories do not care which database it is.
+//! Where records and their log are kept: a small trait, so that the repositories do not care which
+//! database it is.
 //!
-//! A store only reads and writes what it is told, in transactions; what may be written is decided elsewhere. One
-//! implementation for MySQL and MariaDB, one for SQLite.
+//! A store only reads and writes what it is told, in transactions; what may be written is decided
+//! elsewhere. One implementation for MySQL and MariaDB, one for SQLite.
 
 pub mod error;
 pub mod mysql;
@@ -29,7 +30,8 @@ pub use self::url::{DatabaseUrl, InvalidDatabaseUrl};
 /// A future on the heap: what lets a trait with async methods be chosen at run time.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// A database that holds stock records and their log.
+/// A database that holds stock records and their log. One that stops answering is an error after
+/// some seconds ([`StoreError::Unavailable`]), and no wait without an end.
 pub trait Store: fmt::Debug + Send + Sync {
     /// Brings the tables up to date. Safe to call from several processes at once.
     ///
@@ -52,17 +54,13 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// [`StoreError`].
     fn read(&self, key: StockKey) -> BoxFuture<'_, Result<Option<StockRecord>, StoreError>>;
 
-    /// Makes a record with everything on hand available. One that exists is left as it is and given back.
+    /// Makes a record with everything on hand available. One that exists is left as it is and given
+    /// back.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
-    fn create(
-        &self,
-        product_id: Id,
-        key: StockKey,
-        stock: Quantity,
-    ) -> BoxFuture<'_, Result<Creation, StoreError>>;
+    fn create(&self, product_id: Id, key: StockKey, stock: Quantity) -> BoxFuture<'_, Result<Creation, StoreError>>;
 
     /// Writes levels over whatever is there: no lock, no version check, no log.
     ///
@@ -79,7 +77,8 @@ pub trait Store: fmt::Debug + Send + Sync {
 
 /// A transaction that writes.
 pub trait Transaction: Send {
-    /// The record, locked against every other writer until this transaction ends; `None` if there is none.
+    /// The record, locked against every other writer until this transaction ends; `None` if there
+    /// is none.
     ///
     /// # Errors
     ///
@@ -114,7 +113,8 @@ pub trait Transaction: Send {
     /// [`CommitError`], which says whether it is known that nothing was written.
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), CommitError>>;
 
-    /// Undoes everything written and waits until that is done, so that no lock outlives the call.
+    /// Undoes everything written and waits until that is done, so that no lock outlives the call. A
+    /// database that does not answer is not waited for: it undoes it by itself, when it goes on.
     fn rollback(self: Box<Self>) -> BoxFuture<'static, ()>;
 }
 
@@ -137,7 +137,8 @@ impl Creation {
     }
 }
 
-/// Opens the database a URL names. A SQLite file that is missing is made; tables are not (see [`Store::migrate`]).
+/// Opens the database a URL names. A SQLite file that is missing is made; tables are not (see
+/// [`Store::migrate`]).
 ///
 /// # Errors
 ///

@@ -1,5 +1,7 @@
 //! The seven transitions, over all levels there can be.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 use proptest::prelude::*;
 use stock::levels::{LevelsError, StockLevels};
 use stock::operation::{MAX_INTEGER, Operation, Quantity};
@@ -28,7 +30,8 @@ fn quantity(units: u64) -> Quantity {
     Quantity::new(units).unwrap()
 }
 
-/// The table of the design, written once more and in other words: what an operation is refused with.
+/// The table of the design, written once more and in other words: what an operation is refused
+/// with.
 fn expected_refusal(before: StockLevels, operation: Operation, units: u64) -> Option<&'static str> {
     let (available, locked, reserved) = (before.available(), before.locked(), before.reserved());
     let refused = match operation {
@@ -114,7 +117,8 @@ proptest! {
                 prop_assert_eq!(after.apply(back, quantity(units)), Ok(before));
             }
         }
-        // A refunded unit goes back to the shelf, and from there by lock and reserve to where it was.
+        // A refunded unit goes back to the shelf, and from there by lock and reserve to where it
+        // was.
         if let Ok(released) = before.apply(Operation::Release, quantity(units)) {
             let again = released
                 .apply(Operation::Lock, quantity(units))

@@ -1,5 +1,7 @@
 //! The repository suite against each repository on each store, and repositories side by side.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 #[path = "support/backends.rs"]
 mod backends;
 
@@ -29,8 +31,8 @@ async fn redlock_on_sqlite() {
 #[tokio::test(flavor = "multi_thread")]
 async fn redlock_on_five_redis_servers_and_mariadb() {
     let (nodes, backend) = tokio::join!(RedisServer::fleet(5), Backend::mariadb());
-    let redlock = locks(&nodes.unwrap());
-    suite::check(backend.redlocked(&redlock), backend.store.clone()).await;
+    let nodes = nodes.unwrap();
+    suite::check(backend.redlocked(&locks(&nodes)), backend.store.clone()).await;
 }
 
 /// A roll-out from one repository to the other has both on one database for a while, in several
@@ -40,12 +42,8 @@ async fn row_lock_and_redlock_side_by_side_on_mariadb_lose_nothing() {
     let (nodes, backend) = tokio::join!(RedisServer::fleet(5), Backend::mariadb());
     let nodes = nodes.unwrap();
     let second: Arc<_> = RowLock::new(migrated(&backend.url).await).into();
-    let side_by_side = [
-        backend.redlocked(&locks(&nodes)),
-        backend.row_lock(),
-        backend.redlocked(&locks(&nodes)),
-        second,
-    ];
+    let side_by_side =
+        [backend.redlocked(&locks(&nodes)), backend.row_lock(), backend.redlocked(&locks(&nodes)), second];
     suite::a_rush_sells_what_there_is(&side_by_side, backend.store.as_ref()).await;
 }
 

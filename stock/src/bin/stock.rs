@@ -8,8 +8,9 @@ use stock::config::{Config, ConfigError, RepositoryKind};
 use stock::demo::{self, Sale};
 use tracing_subscriber::EnvFilter;
 
-/// What is logged unless RUST_LOG says otherwise. sqlx would warn of every wait for a busy row.
-const LOG: &str = "warn,sqlx=error";
+/// What is logged unless RUST_LOG says otherwise. sqlx would warn of every wait for a busy row; what
+/// is wrong with lock nodes the demo says itself.
+const LOG: &str = "warn,sqlx=error,redlock=error";
 
 /// Exit status for a value that cannot be used; the same as for an unknown flag.
 const USAGE: u8 = 2;
@@ -29,9 +30,16 @@ enum Command {
 
 /// Simulated buyers rush one variant; afterwards somebody counts.
 ///
-/// Runs with nothing installed: five in-process lock nodes and a temporary SQLite file, unless REDLOCK_NODES
-/// (comma-separated redis:// URLs) and DATABASE_URL (mysql://, mariadb:// or sqlite:) name others. The exit status is
-/// 1 if anything was oversold or the database disagrees with what buyers were told.
+/// Runs with nothing installed: five in-process lock nodes, which fail and return while buyers buy,
+/// and a temporary SQLite file, unless REDLOCK_NODES (comma-separated redis:// URLs) and DATABASE_URL
+/// (mysql://, mariadb:// or sqlite:) name others.
+///
+/// A lock node that was restarted lately may have forgotten leases and does not vote for a while:
+/// REDLOCK_RESTART_GUARD is max-ttl (until the longest lease is over; the default), whole seconds, or
+/// off. Where that keeps a sale from starting, the demo says so and waits.
+///
+/// The exit status is 1 if anything was oversold or the database disagrees with what buyers were
+/// told.
 #[derive(Debug, Args)]
 struct Demo {
     /// How long the sale lasts at most, 1 to 3600; it ends early when sold out.
@@ -43,7 +51,8 @@ struct Demo {
     /// How many units there are, 1 to 1000000000.
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     stock: u64,
-    /// What keeps the buyers apart: redlock or row-lock; STOCK_REPOSITORY, else redlock, unless given.
+    /// What keeps the buyers apart: redlock or row-lock; STOCK_REPOSITORY, else redlock, unless
+    /// given.
     #[arg(long)]
     repository: Option<RepositoryKind>,
     /// Read, decide, write, with nothing in between: shows what that sells.
@@ -85,8 +94,9 @@ async fn sell(demo: &Demo) -> anyhow::Result<bool> {
 
 fn log_to_stderr() -> anyhow::Result<()> {
     let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| LOG.into());
+    let allowed = "levels (off, error, warn, info, debug, trace) and target=level pairs, separated by commas";
     let filter = EnvFilter::try_new(&filter)
-        .with_context(|| format!("RUST_LOG: `{filter}` cannot be used; allowed are levels (off, error, warn, info, debug, trace) and target=level pairs, separated by commas"))?;
+        .with_context(|| format!("RUST_LOG: `{filter}` cannot be used; allowed are {allowed}"))?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     Ok(())
 }

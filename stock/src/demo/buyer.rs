@@ -54,8 +54,8 @@ impl Buyer {
         }
     }
 
-    /// Asks again after a failure: the units are this buyer's. Not where the outcome is unknown, since a step done twice
-    /// would be another one.
+    /// Asks again after a failure: the units are this buyer's. Not where the outcome is unknown,
+    /// since a step done twice would be another one.
     async fn insist(&self, operation: Operation, units: u64) -> bool {
         loop {
             match self.ask(operation, units).await {

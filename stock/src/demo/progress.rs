@@ -1,4 +1,4 @@
-//! How the sale is going, while it goes: a bar on a terminal, a line a second elsewhere.
+//! How the sale is going, and what it is waiting for: a bar on a terminal, lines elsewhere.
 
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
@@ -7,6 +7,24 @@ use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
 const BAR: &str = "{wide_bar:.green} {pos} of {len} sold, {msg}";
 const LINE_EVERY: Duration = Duration::from_secs(1);
+const SPIN: Duration = Duration::from_millis(100);
+
+/// Waits, and tells why and for how long.
+pub(super) async fn wait(why: &str, how_long: Duration) {
+    let until = Instant::now() + how_long;
+    let message = |left: Duration| format!("{why}; selling starts in {} s", left.as_secs_f64().ceil());
+    if !stderr().is_terminal() {
+        eprintln!("{}.", message(how_long));
+        return tokio::time::sleep(how_long).await;
+    }
+    let spinner = ProgressBar::new_spinner();
+    while let Some(left) = until.checked_duration_since(Instant::now()) {
+        spinner.set_message(message(left));
+        spinner.tick();
+        tokio::time::sleep(left.min(SPIN)).await;
+    }
+    spinner.finish_and_clear();
+}
 
 /// Shows counts on standard error.
 #[derive(Debug)]
@@ -35,11 +53,7 @@ impl Progress {
             bar.set_message(format!("{operations} operations, {} s", elapsed.as_secs()));
         } else if elapsed >= LINE_EVERY * (self.lines + 1) {
             self.lines += 1;
-            eprintln!(
-                "{} s: {sold} of {} sold, {operations} operations",
-                elapsed.as_secs(),
-                self.stock
-            );
+            eprintln!("{} s: {sold} of {} sold, {operations} operations", elapsed.as_secs(), self.stock);
         }
     }
 }

@@ -37,6 +37,8 @@ pub struct Report {
     pub(super) end: End,
     pub(super) took: Duration,
     pub(super) told: Told,
+    /// How often a lock node has failed meanwhile; `None` where nobody counted.
+    pub(super) node_failures: Option<u64>,
     /// What the database says afterwards, or why it could not be asked.
     pub(super) audit: Result<Audit, String>,
     /// Whether every change was logged; the unguarded repository keeps no log.
@@ -50,18 +52,24 @@ impl Report {
         self.told.promised().max(self.told.sold()).saturating_sub(self.stock)
     }
 
-    /// Whether nothing was oversold, and the database agrees with itself and with what buyers were told.
+    /// Whether nothing was oversold, and the database agrees with itself and with what buyers were
+    /// told.
     #[must_use]
     pub fn is_right(&self) -> bool {
-        self.oversold() == 0 && self.disagreement().is_none()
+        self.oversold() == 0 && self.database().1.is_none()
+    }
+
+    /// What the database says, in a word, and in a sentence where that is not right.
+    fn database(&self) -> (&'static str, Option<String>) {
+        match self.audit.as_ref().map(|audit| self.disagreement(audit)) {
+            Ok(None) => ("agrees", None),
+            Ok(Some(reason)) => ("disagrees", Some(format!("The database disagrees: {reason}."))),
+            Err(reason) => ("no answer", Some(format!("The database could not be asked: {reason}."))),
+        }
     }
 
     /// What is wrong in the database, if anything is.
-    fn disagreement(&self) -> Option<String> {
-        let audit = match &self.audit {
-            Ok(audit) => audit,
-            Err(reason) => return Some(format!("could not be asked: {reason}")),
-        };
+    fn disagreement(&self, audit: &Audit) -> Option<String> {
         let least = self.told.sold();
         let most = least + self.told.maybe_sold();
         // More than was put in cannot have left: the difference is then simply wrong.
@@ -77,13 +85,11 @@ impl Report {
             return Some(discrepancy.to_string());
         }
         let logged = audit.log.deducted;
-        (logged < least || logged > most)
-            .then(|| format!("the log has {logged} sold, buyers were told {least}"))
+        (logged < least || logged > most).then(|| format!("the log has {logged} sold, buyers were told {least}"))
     }
 
     fn failures(&self) -> String {
-        let reasons: Vec<_> =
-            self.told.failed.iter().map(|(code, count)| format!("{count} {code}")).collect();
+        let reasons: Vec<_> = self.told.failed.iter().map(|(code, count)| format!("{count} {code}")).collect();
         match reasons.as_slice() {
             [] => "0".into(),
             reasons => format!("{} ({})", self.told.failures(), reasons.join(", ")),
@@ -95,11 +101,7 @@ impl Report {
             let micros = self.told.latency.value_at_quantile(quantile);
             format!("{:.1} ms", Duration::from_micros(micros).as_secs_f64() * 1e3)
         };
-        let database = match self.disagreement() {
-            None => "agrees",
-            Some(_) => "disagrees",
-        };
-        vec![
+        let mut rows = vec![
             ("stock", self.stock.to_string()),
             ("sold", self.told.sold().to_string()),
             ("oversold", self.oversold().to_string()),
@@ -109,8 +111,12 @@ impl Report {
             ("operations/s", self.rate()),
             ("latency p50", latency(0.5)),
             ("latency p99", latency(0.99)),
-            ("database", database.into()),
-        ]
+            ("database", self.database().0.into()),
+        ];
+        if let Some(failures) = self.node_failures {
+            rows.push(("node failures", failures.to_string()));
+        }
+        rows
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a rate has no use for sixteen digits")]
@@ -132,9 +138,9 @@ impl fmt::Display for Report {
         }
         writeln!(f, "{} after {:.1} s.", self.end, self.took.as_secs_f64())?;
         write!(f, "{table}")?;
-        match self.disagreement() {
+        match self.database().1 {
             None => Ok(()),
-            Some(reason) => write!(f, "\nThe database disagrees: {reason}."),
+            Some(sentence) => write!(f, "\n{sentence}"),
         }
     }
 }

@@ -75,13 +75,7 @@ impl Tally {
     }
 
     /// An operation has ended.
-    pub(super) fn answered(
-        &self,
-        operation: Operation,
-        units: u64,
-        outcome: Outcome,
-        took: Duration,
-    ) {
+    pub(super) fn answered(&self, operation: Operation, units: u64, outcome: Outcome, took: Duration) {
         let mut told = self.told();
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         // It grows with its values, so every one of them fits.
@@ -130,8 +124,7 @@ impl Told {
 
     /// Units that buyers were promised and did not give back, sold or not.
     pub(super) fn promised(&self) -> u64 {
-        let given_back = self.units(Operation::Unlock)
-            + self.unsettled.get(&Operation::Unlock).copied().unwrap_or(0);
+        let given_back = self.units(Operation::Unlock) + self.unsettled.get(&Operation::Unlock).copied().unwrap_or(0);
         self.units(Operation::Lock).saturating_sub(given_back)
     }
 

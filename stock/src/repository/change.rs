@@ -1,4 +1,5 @@
-//! One change of one record in one transaction: what every guarded repository does, whatever kept others away.
+//! One change of one record in one transaction: what every guarded repository does, whatever kept
+//! others away.
 
 use std::time::Duration;
 
@@ -19,15 +20,14 @@ pub(super) struct Change {
     pub(super) key: StockKey,
     pub(super) operation: Operation,
     pub(super) quantity: Quantity,
+    /// The token of the lease it is made under, if there is one.
+    pub(super) fence: Option<u64>,
 }
 
 impl Change {
-    /// Makes the change, again where another writer was in the way. `permit` has the last word before each commit.
-    pub(super) async fn commit<P>(
-        self,
-        store: &dyn Store,
-        permit: P,
-    ) -> Result<StockRecord, RepositoryError>
+    /// Makes the change, again where another writer was in the way. `permit` has the last word
+    /// before each commit.
+    pub(super) async fn commit<P>(self, store: &dyn Store, permit: P) -> Result<StockRecord, RepositoryError>
     where
         P: Fn() -> Result<(), RepositoryError> + Send + Sync,
     {
@@ -45,11 +45,7 @@ impl Change {
         }
     }
 
-    async fn try_commit<P>(
-        self,
-        store: &dyn Store,
-        permit: &P,
-    ) -> Result<StockRecord, RepositoryError>
+    async fn try_commit<P>(self, store: &dyn Store, permit: &P) -> Result<StockRecord, RepositoryError>
     where
         P: Fn() -> Result<(), RepositoryError> + Send + Sync,
     {
@@ -67,14 +63,15 @@ impl Change {
         }
     }
 
-    async fn write(
-        self,
-        transaction: &mut dyn Transaction,
-    ) -> Result<StockRecord, RepositoryError> {
+    async fn write(self, transaction: &mut dyn Transaction) -> Result<StockRecord, RepositoryError> {
         let Some(before) = transaction.claim(self.key).await? else {
             return Err(RepositoryError::NotFound { key: self.key });
         };
-        let (after, entry) = before.change(self.operation, self.quantity)?;
+        // The row is locked: whoever has brought a larger token has committed, and this lease is old.
+        if let Some(fence) = self.fence.filter(|fence| *fence < before.fence) {
+            return Err(RepositoryError::StaleFence { key: self.key, fence, stored: before.fence });
+        }
+        let (after, entry) = before.change(self.operation, self.quantity, self.fence)?;
         transaction.update(&after).await?;
         transaction.append(&entry).await?;
         Ok(after)

@@ -1,23 +1,32 @@
 //! The repository whose writers queue for a Redlock lease instead of a database connection.
 //!
-//! The lease keeps order between processes, so that at most one of them at a time comes to the database for a record.
-//! It is not what keeps the units right: the row is still locked, its version still compared, so that two holders at
-//! once (a process that was paused, clocks that ran apart) cost a wait and never a unit.
+//! The lease keeps order between processes, so that at most one of them at a time comes to the
+//! database for a record. It is not what keeps the units right: the row is still locked, its
+//! version still compared, so that two holders at once (a process that was paused, clocks that ran
+//! apart) cost a wait and never a unit.
+//!
+//! The lease's fencing token goes into the row with the change. A holder that comes late finds a
+//! larger one there, writes nothing, and takes a new lease. A token far ahead (a client's clock
+//! once was, and the nodes have lost their counters since) is passed by in the same way: the new
+//! lease is asked for above it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redlock::{Guard, LockError, Redlock};
 
 use super::StockRepository;
 use super::change::Change;
 use crate::error::RepositoryError;
-use crate::operation::{Id, Operation, Quantity, StockKey};
+use crate::operation::{Id, MAX_INTEGER, Operation, Quantity, StockKey};
 use crate::record::StockRecord;
 use crate::store::{BoxFuture, Creation, Store};
 
 /// How long a lease is waited for unless [`Redlocked::wait`] says otherwise.
 const WAIT: Duration = Duration::from_secs(15);
+
+/// How many leases are taken for one change whose tokens turn out to be stale.
+const LEASES: u32 = 3;
 
 /// Lease → transaction → apply → log → commit → release.
 #[derive(Debug, Clone)]
@@ -34,17 +43,38 @@ impl Redlocked {
         Self { store, redlock, wait: WAIT }
     }
 
-    /// How long a lease is waited for; 15 seconds unless set.
+    /// How long leases are waited for, for each change; 15 seconds unless set.
     #[must_use]
     pub fn wait(mut self, wait: Duration) -> Self {
         self.wait = wait;
         self
     }
 
+    /// Makes the change under a lease; again under another one where the record has seen a larger
+    /// token.
     async fn change(&self, change: Change) -> Result<StockRecord, RepositoryError> {
+        let until = Instant::now() + self.wait;
+        let mut floor = 0;
+        for _ in 1..LEASES {
+            match self.change_above(floor, change, until).await {
+                // No token is above the largest.
+                Err(RepositoryError::StaleFence { stored, fence, key }) if stored < MAX_INTEGER => {
+                    tracing::info!(%key, fence, stored, "a lease was stale; taking another one");
+                    floor = stored;
+                }
+                outcome => return outcome,
+            }
+        }
+        self.change_above(floor, change, until).await
+    }
+
+    /// Makes the change under one lease, with a token above `floor`.
+    async fn change_above(&self, floor: u64, change: Change, until: Instant) -> Result<StockRecord, RepositoryError> {
         let key = change.key;
-        let lease = self.redlock.lock(key.lock_key()).wait(self.wait).await;
+        let wait = until.saturating_duration_since(Instant::now());
+        let lease = self.redlock.lock(key.lock_key()).wait(wait).fence_floor(floor).await;
         let guard = lease.map_err(|error| not_locked(key, error))?;
+        let change = Change { fence: Some(guard.fence().get()), ..change };
         let outcome = change.commit(self.store.as_ref(), || still_held(&guard, key)).await;
         // The answer does not hang on it: a release that fails ends with the lease.
         match guard.release().await {
@@ -78,7 +108,7 @@ impl StockRepository for Redlocked {
         operation: Operation,
         quantity: Quantity,
     ) -> BoxFuture<'_, Result<StockRecord, RepositoryError>> {
-        Box::pin(self.change(Change { key, operation, quantity }))
+        Box::pin(self.change(Change { key, operation, quantity, fence: None }))
     }
 }
 
@@ -93,9 +123,7 @@ fn still_held(guard: &Guard, key: StockKey) -> Result<(), RepositoryError> {
 /// Contention and outage need different answers, also when it was the waiting time that ran out.
 fn not_locked(key: StockKey, error: LockError) -> RepositoryError {
     match error {
-        LockError::Contended { retry_after, .. } => {
-            RepositoryError::LockContended { key, retry_after }
-        }
+        LockError::Contended { retry_after, .. } => RepositoryError::LockContended { key, retry_after },
         LockError::TimedOut { last, .. } => not_locked(key, *last),
         error => RepositoryError::LocksUnavailable { source: error.into() },
     }

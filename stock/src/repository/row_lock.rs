@@ -1,4 +1,7 @@
 //! The repository that leaves everything to the database: writers of one record queue for its row.
+//!
+//! It takes no lease, so it has no token: the row keeps the largest it has seen, and beside a
+//! redlock repository holders of old leases are turned away as before.
 
 use std::sync::Arc;
 
@@ -9,7 +12,8 @@ use crate::operation::{Id, Operation, Quantity, StockKey};
 use crate::record::StockRecord;
 use crate::store::{BoxFuture, Creation, Store};
 
-/// `SELECT … FOR UPDATE`, apply, log, commit. On SQLite the file's write lock takes the place of the row's.
+/// `SELECT … FOR UPDATE`, apply, log, commit. On SQLite the file's write lock takes the place of
+/// the row's.
 #[derive(Debug, Clone)]
 pub struct RowLock {
     store: Arc<dyn Store>,
@@ -46,7 +50,7 @@ impl StockRepository for RowLock {
         operation: Operation,
         quantity: Quantity,
     ) -> BoxFuture<'_, Result<StockRecord, RepositoryError>> {
-        let change = Change { key, operation, quantity };
+        let change = Change { key, operation, quantity, fence: None };
         Box::pin(async move { change.commit(self.store.as_ref(), || Ok(())).await })
     }
 }

@@ -67,10 +67,7 @@ pub async fn records_that_are_not_there_are_not_found(repository: &dyn StockRepo
 /// # Panics
 ///
 /// If a level, the version or the log is wrong.
-pub async fn orders_live_through_their_operations(
-    repository: &dyn StockRepository,
-    store: &dyn Store,
-) {
+pub async fn orders_live_through_their_operations(repository: &dyn StockRepository, store: &dyn Store) {
     let key = make(repository, 10).await;
     // What is done, and the available, locked and reserved units after it.
     let steps = [
@@ -129,10 +126,7 @@ pub async fn refusals_change_nothing(repository: &dyn StockRepository, store: &d
 /// # Panics
 ///
 /// If it is not so.
-pub async fn a_rush_sells_what_there_is(
-    repositories: &[Arc<dyn StockRepository>],
-    store: &dyn Store,
-) {
+pub async fn a_rush_sells_what_there_is(repositories: &[Arc<dyn StockRepository>], store: &dyn Store) {
     let stock = 100;
     let key = make(repositories[0].as_ref(), stock).await;
     let mut buyers = tokio::task::JoinSet::new();

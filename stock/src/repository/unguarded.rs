@@ -1,4 +1,5 @@
-//! What the others are there to prevent: read, decide, write. Only the demo uses it, to show what that sells.
+//! What the others are there to prevent: read, decide, write. Only the demo uses it, to show what
+//! that sells.
 
 use std::sync::Arc;
 
@@ -8,8 +9,8 @@ use crate::operation::{Id, Operation, Quantity, StockKey};
 use crate::record::StockRecord;
 use crate::store::{BoxFuture, Creation, Store};
 
-/// Reads the levels, decides, and writes the result over whatever is there by then: no lock, no transaction, no
-/// version, no log. Each step is right by itself; two at once lose one of them.
+/// Reads the levels, decides, and writes the result over whatever is there by then: no lock, no
+/// transaction, no version, no log. Each step is right by itself; two at once lose one of them.
 #[derive(Debug, Clone)]
 pub struct Unguarded {
     store: Arc<dyn Store>,
@@ -50,7 +51,7 @@ impl StockRepository for Unguarded {
     ) -> BoxFuture<'_, Result<StockRecord, RepositoryError>> {
         Box::pin(async move {
             let before = self.found(key).await?;
-            let (after, _) = before.change(operation, quantity)?;
+            let (after, _) = before.change(operation, quantity, None)?;
             self.store.overwrite(after.id, after.levels).await?;
             Ok(after)
         })

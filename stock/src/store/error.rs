@@ -17,7 +17,8 @@ pub enum StoreError {
     /// The database takes no writes: a replica, or a file without write permission.
     #[error("the database is read-only")]
     ReadOnly(#[source] Driver),
-    /// Another writer was in the way (deadlock, lock wait, busy file). Rolled back, worth another try.
+    /// Another writer was in the way (deadlock, lock wait, busy file). Rolled back, worth another
+    /// try.
     #[error("another writer was in the way")]
     Conflict(#[source] Option<Driver>),
     /// A table is missing: the database was never migrated.
@@ -86,15 +87,11 @@ impl From<Driver> for StoreError {
 impl From<MigrateError> for StoreError {
     fn from(error: MigrateError) -> Self {
         match error {
-            MigrateError::Execute(driver) | MigrateError::ExecuteMigration(driver, _) => {
-                match Self::from(driver) {
-                    Self::Other(driver) => Self::Migration(MigrateError::Execute(driver)),
-                    sorted => sorted,
-                }
-            }
-            MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => {
-                Self::NewerSchema(error)
-            }
+            MigrateError::Execute(driver) | MigrateError::ExecuteMigration(driver, _) => match Self::from(driver) {
+                Self::Other(driver) => Self::Migration(MigrateError::Execute(driver)),
+                sorted => sorted,
+            },
+            MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => Self::NewerSchema(error),
             _ => Self::Migration(error),
         }
     }
@@ -154,15 +151,12 @@ impl Kind {
         match number {
             // Record changed since last read (MariaDB), lock wait timeout, deadlock.
             1020 | 1205 | 1213 => Self::Conflict,
-            1290 if message.contains("read-only") || message.contains("read_only") => {
-                Self::ReadOnly
-            }
+            1290 if message.contains("read-only") || message.contains("read_only") => Self::ReadOnly,
             1792 | 1836 | 1874 => Self::ReadOnly,
             1146 => Self::MissingTable,
-            // Too many connections, shutting down, connection killed, query interrupted, gone away (MariaDB).
-            1040 | 1053 | 1079 | 1184 | 1203 | 1226 | 1317 | 1927 | 2006 | 2013 => {
-                Self::Unavailable
-            }
+            // Too many connections, shutting down, connection killed, query interrupted, gone away
+            // (MariaDB).
+            1040 | 1053 | 1079 | 1184 | 1203 | 1226 | 1317 | 1927 | 2006 | 2013 => Self::Unavailable,
             // A connection closed for having been idle too long (MySQL).
             4031 => Self::Unavailable,
             _ => Self::Other,

@@ -18,10 +18,7 @@ where
     Ok(StockRecord {
         id: unsigned(row, "id")?,
         product_id: id(row, "product_id")?,
-        key: StockKey {
-            variant_id: id(row, "variant_id")?,
-            warehouse_id: id(row, "warehouse_id")?,
-        },
+        key: StockKey { variant_id: id(row, "variant_id")?, warehouse_id: id(row, "warehouse_id")? },
         levels: levels(row)?,
         version: unsigned(row, "version")?,
         fence: unsigned(row, "fence")?,
@@ -64,8 +61,8 @@ where
 
 /// A number as the database takes it.
 ///
-/// Levels, quantities and ids end at 2^53 − 1, and versions and row numbers come from the database itself, so
-/// nothing is ever cut off here.
+/// Levels, quantities and ids end at 2^53 − 1, and versions and row numbers come from the database
+/// itself, so nothing is ever cut off here.
 pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
@@ -77,8 +74,7 @@ where
     for<'n> &'n str: ColumnIndex<R>,
 {
     let number: i64 = row.try_get(column)?;
-    u64::try_from(number)
-        .map_err(|_| StoreError::Damaged { reason: format!("{column} is {number}") })
+    u64::try_from(number).map_err(|_| StoreError::Damaged { reason: format!("{column} is {number}") })
 }
 
 fn id<R>(row: &R, column: &str) -> Result<Id, StoreError>
@@ -87,6 +83,5 @@ where
     for<'r> i64: Decode<'r, R::Database> + Type<R::Database>,
     for<'n> &'n str: ColumnIndex<R>,
 {
-    Id::new(unsigned(row, column)?)
-        .map_err(|error| StoreError::Damaged { reason: format!("{column}: {error}") })
+    Id::new(unsigned(row, column)?).map_err(|error| StoreError::Damaged { reason: format!("{column}: {error}") })
 }

@@ -3,13 +3,9 @@
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
-use sqlx::query::Query;
-use sqlx::sqlite::{
-    Sqlite, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
-};
+use sqlx::sqlite::{Sqlite, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
-use super::rows::signed;
+use super::sql::Bind;
 use super::url::SqliteUrl;
 use super::{BoxFuture, CommitError, Creation, Store, StoreError, Transaction, rows, sql};
 use crate::levels::StockLevels;
@@ -25,8 +21,8 @@ UPDATE product_stocks SET stock = ?, available_stock = ?, locked_stock = ?, rese
     version = ?, updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now')
 WHERE id = ? AND version = ? AND fence <= ?";
 
-/// Takes the write lock at once. A transaction that begins with a read and writes later fails if another one wrote in
-/// between.
+/// Takes the write lock at once. A transaction that begins with a read and writes later fails if
+/// another one wrote in between.
 const BEGIN: &str = "BEGIN IMMEDIATE";
 
 /// How long another *process* that writes is waited for.
@@ -39,8 +35,8 @@ const READERS: u32 = 4;
 
 /// Records in a SQLite file.
 ///
-/// Writers of this process queue for one connection, first come, first served: SQLite itself lets waiting writers poll,
-/// and some of them starve.
+/// Writers of this process queue for one connection, first come, first served: SQLite itself lets
+/// waiting writers poll, and some of them starve.
 #[derive(Debug)]
 pub struct SqliteStore {
     writer: SqlitePool,
@@ -71,34 +67,23 @@ impl SqliteStore {
     async fn migrate_alone(&self) -> Result<(), StoreError> {
         // All migrations in one transaction: another process waits and then finds nothing to do.
         let mut transaction = self.writer.begin_with(BEGIN).await?;
-        // `run` itself cannot be called from a boxed future (its connection trait is too general for the compiler).
+        // `run` itself cannot be called from a boxed future (its connection trait is too general
+        // for the compiler).
         MIGRATIONS.run_direct(None, &mut *transaction, false).await?;
         transaction.commit().await?;
         Ok(())
     }
 
     async fn read_record(&self, key: StockKey) -> Result<Option<StockRecord>, StoreError> {
-        let row = by_key(sql::READ, key).fetch_optional(&self.readers).await?;
+        let row = Bind::key(sql::READ, key).fetch_optional(&self.readers).await?;
         row.as_ref().map(rows::record).transpose()
     }
 
-    async fn create_record(
-        &self,
-        product_id: Id,
-        key: StockKey,
-        stock: Quantity,
-    ) -> Result<Creation, StoreError> {
+    async fn create_record(&self, product_id: Id, key: StockKey, stock: Quantity) -> Result<Creation, StoreError> {
         if let Some(record) = self.read_record(key).await? {
             return Ok(Creation::Existing(record));
         }
-        let inserted = sqlx::query(sql::CREATE)
-            .bind(signed(product_id.get()))
-            .bind(signed(key.variant_id.get()))
-            .bind(signed(key.warehouse_id.get()))
-            .bind(signed(stock.get()))
-            .bind(signed(stock.get()))
-            .execute(&self.writer)
-            .await;
+        let inserted = Bind::create(product_id, key, stock).execute(&self.writer).await;
         let wrap = match inserted {
             Ok(_) => Creation::Created,
             Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Creation::Existing,
@@ -126,21 +111,13 @@ impl Store for SqliteStore {
         Box::pin(self.read_record(key))
     }
 
-    fn create(
-        &self,
-        product_id: Id,
-        key: StockKey,
-        stock: Quantity,
-    ) -> BoxFuture<'_, Result<Creation, StoreError>> {
+    fn create(&self, product_id: Id, key: StockKey, stock: Quantity) -> BoxFuture<'_, Result<Creation, StoreError>> {
         Box::pin(self.create_record(product_id, key, stock))
     }
 
     fn overwrite(&self, id: u64, levels: StockLevels) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
-            with_levels(sqlx::query(sql::OVERWRITE), levels)
-                .bind(signed(id))
-                .execute(&self.writer)
-                .await?;
+            Bind::overwrite(id, levels).execute(&self.writer).await?;
             Ok(())
         })
     }
@@ -160,22 +137,16 @@ struct SqliteTransaction {
 impl Transaction for SqliteTransaction {
     fn claim(&mut self, key: StockKey) -> BoxFuture<'_, Result<Option<StockRecord>, StoreError>> {
         Box::pin(async move {
-            // The transaction holds the file's write lock: a plain read is one that nobody can overtake.
-            let row = by_key(sql::READ, key).fetch_optional(&mut *self.inner).await?;
+            // The transaction holds the file's write lock: a plain read is one that nobody can
+            // overtake.
+            let row = Bind::key(sql::READ, key).fetch_optional(&mut *self.inner).await?;
             row.as_ref().map(rows::record).transpose()
         })
     }
 
     fn update<'a>(&'a mut self, after: &'a StockRecord) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
-            let written = with_levels(sqlx::query(UPDATE), after.levels)
-                .bind(signed(after.fence))
-                .bind(signed(after.version))
-                .bind(signed(after.id))
-                .bind(signed(after.version.saturating_sub(1)))
-                .bind(signed(after.fence))
-                .execute(&mut *self.inner)
-                .await?;
+            let written = Bind::update(UPDATE, after).execute(&mut *self.inner).await?;
             match written.rows_affected() {
                 1 => Ok(()),
                 _ => Err(StoreError::Conflict(None)),
@@ -185,32 +156,16 @@ impl Transaction for SqliteTransaction {
 
     fn append<'a>(&'a mut self, entry: &'a LogEntry) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
-            let statement = sqlx::query(sql::APPEND)
-                .bind(signed(entry.stock_id))
-                .bind(signed(entry.key.variant_id.get()))
-                .bind(signed(entry.key.warehouse_id.get()))
-                .bind(entry.action.name())
-                .bind(signed(entry.quantity.get()));
-            with_levels(with_levels(statement, entry.before), entry.after)
-                .bind(entry.fence.map(signed))
-                .bind(signed(entry.version))
-                .execute(&mut *self.inner)
-                .await?;
+            Bind::append(entry).execute(&mut *self.inner).await?;
             Ok(())
         })
     }
 
     fn log_summary(&mut self, stock_id: u64) -> BoxFuture<'_, Result<LogSummary, StoreError>> {
         Box::pin(async move {
-            let opening = sqlx::query(sql::OPENING)
-                .bind(signed(stock_id))
-                .fetch_optional(&mut *self.inner)
-                .await?;
+            let opening = Bind::opening(stock_id).fetch_optional(&mut *self.inner).await?;
             let opening = opening.as_ref().map(rows::levels).transpose()?;
-            let summary = sqlx::query(sql::SUMMARY)
-                .bind(signed(stock_id))
-                .fetch_one(&mut *self.inner)
-                .await?;
+            let summary = Bind::summary(stock_id).fetch_one(&mut *self.inner).await?;
             rows::summary(&summary, opening)
         })
     }
@@ -221,25 +176,11 @@ impl Transaction for SqliteTransaction {
 
     fn rollback(self: Box<Self>) -> BoxFuture<'static, ()> {
         Box::pin(async {
-            // A connection that cannot even roll back is thrown away, and the file's journal does it.
+            // A connection that cannot even roll back is thrown away, and the file's journal does
+            // it.
             if let Err(error) = self.inner.rollback().await {
                 tracing::debug!(%error, "rollback");
             }
         })
     }
-}
-
-type SqliteQuery<'q> = Query<'q, Sqlite, <Sqlite as sqlx::Database>::Arguments>;
-
-fn by_key(statement: &'static str, key: StockKey) -> SqliteQuery<'static> {
-    sqlx::query(statement).bind(signed(key.variant_id.get())).bind(signed(key.warehouse_id.get()))
-}
-
-/// Stock, available, locked and reserved units, in the order every statement has them.
-fn with_levels(statement: SqliteQuery<'_>, levels: StockLevels) -> SqliteQuery<'_> {
-    statement
-        .bind(signed(levels.stock()))
-        .bind(signed(levels.available()))
-        .bind(signed(levels.locked()))
-        .bind(signed(levels.reserved()))
 }

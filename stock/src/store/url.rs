@@ -8,10 +8,10 @@ use sqlx::mysql::MySqlConnectOptions;
 use url::Url;
 
 /// What a database URL may look like, for error messages.
-pub const ALLOWED: &str =
-    "mysql://user:password@host:port/database, mariadb://… or sqlite:path/to/file";
+pub const ALLOWED: &str = "mysql://user:password@host:port/database, mariadb://… or sqlite:path/to/file";
 
-/// The parameters the MySQL driver knows. It ignores all others in silence, so `ssl_mode=REQUIRED` would go unnoticed.
+/// The parameters the MySQL driver knows. It ignores all others in silence, so `ssl_mode=REQUIRED`
+/// would go unnoticed.
 const MYSQL_PARAMETERS: [&str; 14] = [
     "charset",
     "collation",
@@ -102,8 +102,8 @@ pub struct InvalidDatabaseUrl {
 
 /// A URL with its password replaced and its parameters left out, also if it cannot be parsed.
 ///
-/// Everything between the scheme's user name and the last `@` counts as password: better too much hidden than too
-/// little.
+/// Everything between the scheme's user name and the last `@` counts as password: better too much
+/// hidden than too little.
 #[must_use]
 pub fn mask(text: &str) -> String {
     let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
@@ -128,15 +128,11 @@ fn mysql(text: &str) -> Result<MySqlUrl, String> {
     }
     for (name, _) in url.query_pairs() {
         if !MYSQL_PARAMETERS.contains(&name.as_ref()) {
-            return Err(format!(
-                "the parameter `{name}` is unknown (known are {})",
-                MYSQL_PARAMETERS.join(", ")
-            ));
+            return Err(format!("the parameter `{name}` is unknown (known are {})", MYSQL_PARAMETERS.join(", ")));
         }
     }
     // The driver's own message may quote the value it did not like.
-    let options: MySqlConnectOptions =
-        text.parse().map_err(|_| String::from("a part of it cannot be read"))?;
+    let options: MySqlConnectOptions = text.parse().map_err(|_| String::from("a part of it cannot be read"))?;
     Ok(MySqlUrl { options: Box::new(options), shown: mask(text) })
 }
 
@@ -166,8 +162,7 @@ mod tests {
     #[test]
     fn both_names_of_the_mysql_protocol_are_taken() {
         for scheme in ["mysql", "mariadb"] {
-            let url: DatabaseUrl =
-                format!("{scheme}://me:secret@db.example:3307/shop").parse().unwrap();
+            let url: DatabaseUrl = format!("{scheme}://me:secret@db.example:3307/shop").parse().unwrap();
             assert!(matches!(url, DatabaseUrl::MySql(_)));
             assert_eq!(url.to_string(), format!("{scheme}://me:***@db.example:3307/shop"));
             assert!(!format!("{url:?}").contains("secret"));

@@ -1,0 +1,129 @@
+//! A connection to a server that may stop answering at any moment.
+//!
+//! Every answer is waited for a bounded time. A connection that is dropped in the middle of a
+//! statement or a transaction, for whatever reason, is closed, and the server rolls back by itself;
+//! a pool would wait for it to become usable again, which may be never.
+
+use std::io;
+use std::time::Duration;
+
+use sqlx::mysql::{MySql, MySqlConnectOptions, MySqlConnection, MySqlPool, MySqlPoolOptions, MySqlRow};
+use sqlx::pool::PoolConnection;
+use sqlx::{Connection, Executor};
+
+use crate::store::StoreError;
+use crate::store::sql::Statement;
+
+/// READ COMMITTED: a locking read returns the newest row and locks no gaps.
+const ISOLATION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
+
+/// `wait_timeout`: a process that is stopped in the middle of a transaction loses its row locks
+/// after that many seconds of silence. `sql_mode`: a value that does not fit is an error and is not
+/// cut off.
+const SETTINGS: &str = "\
+SET SESSION wait_timeout = 20, SESSION innodb_lock_wait_timeout = 5,
+    SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')";
+
+/// Half of `wait_timeout`: connections are given up before the server closes them.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a new connection, or a free one, is waited for.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long an answer is waited for; above `innodb_lock_wait_timeout`, whose end is an answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// How long a rollback is waited for. Without an answer the connection is closed, which has the
+/// same effect.
+const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(1);
+
+const MAX_CONNECTIONS: u32 = 32;
+
+/// Sessions, made when they are needed.
+pub(super) fn pool(options: &MySqlConnectOptions) -> MySqlPool {
+    MySqlPoolOptions::new()
+        .max_connections(MAX_CONNECTIONS)
+        .acquire_timeout(CONNECT_TIMEOUT)
+        .idle_timeout(IDLE_TIMEOUT)
+        .after_connect(|connection, _| Box::pin(prepare(connection)))
+        .connect_lazy_with(options.clone())
+}
+
+/// A connection outside of the pool, to be closed by the caller.
+pub(super) async fn connect(options: &MySqlConnectOptions) -> Result<MySqlConnection, StoreError> {
+    let connected = within(CONNECT_TIMEOUT, async {
+        let mut connection = MySqlConnection::connect_with(options).await?;
+        prepare(&mut connection).await?;
+        Ok(connection)
+    });
+    Ok(connected.await?)
+}
+
+async fn prepare(connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
+    connection.execute(ISOLATION).await?;
+    connection.execute(SETTINGS).await?;
+    Ok(())
+}
+
+/// A connection of the pool. Dropped without having been given [`back`](Session::back), it is
+/// closed.
+pub(super) struct Session {
+    connection: PoolConnection<MySql>,
+    usable: bool,
+}
+
+impl Session {
+    /// Takes a connection out of the pool.
+    pub(super) async fn take(pool: &MySqlPool) -> Result<Self, StoreError> {
+        Ok(Self { connection: pool.acquire().await?, usable: false })
+    }
+
+    /// Gives the connection back: no transaction is open, no statement under way.
+    pub(super) fn back(mut self) {
+        self.usable = true;
+    }
+
+    /// How many rows the statement found.
+    pub(super) async fn execute(&mut self, statement: Statement<MySql>) -> Result<u64, sqlx::Error> {
+        let done = within(ANSWER_TIMEOUT, statement.execute(&mut *self.connection)).await?;
+        Ok(done.rows_affected())
+    }
+
+    /// The only row, or none.
+    pub(super) async fn fetch(&mut self, statement: Statement<MySql>) -> Result<Option<MySqlRow>, sqlx::Error> {
+        within(ANSWER_TIMEOUT, statement.fetch_optional(&mut *self.connection)).await
+    }
+
+    pub(super) async fn begin(&mut self) -> Result<(), sqlx::Error> {
+        within(ANSWER_TIMEOUT, self.connection.execute("BEGIN")).await?;
+        Ok(())
+    }
+
+    pub(super) async fn commit(mut self) -> Result<(), sqlx::Error> {
+        within(ANSWER_TIMEOUT, self.connection.execute("COMMIT")).await?;
+        self.back();
+        Ok(())
+    }
+
+    pub(super) async fn rollback(mut self) -> Result<(), sqlx::Error> {
+        within(ROLLBACK_TIMEOUT, self.connection.execute("ROLLBACK")).await?;
+        self.back();
+        Ok(())
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if !self.usable {
+            self.connection.close_on_drop();
+        }
+    }
+}
+
+/// What comes within `limit`; else an error of the kind that a broken connection has.
+async fn within<T>(limit: Duration, answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    match tokio::time::timeout(limit, answer).await {
+        Ok(answer) => answer,
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}")).into()),
+    }
+}

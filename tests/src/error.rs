@@ -53,12 +53,12 @@ pub enum StartError {
         /// The engine's answer.
         reason: String,
     },
-    /// An environment variable names servers in a way that cannot be read.
-    #[error("{variable}: {reason}")]
-    Environment {
-        /// The variable.
-        variable: &'static str,
-        /// What is wrong with its value.
+    /// The URL of somebody else's server cannot be read.
+    #[error("{url}: {reason}")]
+    Named {
+        /// The URL.
+        url: String,
+        /// What is wrong with it.
         reason: String,
     },
 }

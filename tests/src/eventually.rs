@@ -21,10 +21,7 @@ where
     async move {
         let started = Instant::now();
         while !condition().await {
-            assert!(
-                started.elapsed() < within,
-                "the condition at {caller} did not come true within {within:?}"
-            );
+            assert!(started.elapsed() < within, "the condition at {caller} did not come true within {within:?}");
             tokio::time::sleep(PAUSE).await;
         }
     }

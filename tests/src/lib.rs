@@ -14,7 +14,6 @@ mod error;
 mod eventually;
 mod folder;
 mod host;
-mod mysql_protocol;
 mod port;
 mod process;
 mod program;

@@ -24,9 +24,7 @@ impl Port {
     ///
     /// [`StartError::NoPort`] if hundreds of draws in a row were taken.
     pub fn draw() -> Result<Self, StartError> {
-        (0..500)
-            .find_map(|_| Self::claim(rand::rng().random_range(10_000..=30_000)))
-            .ok_or(StartError::NoPort)
+        (0..500).find_map(|_| Self::claim(rand::rng().random_range(10_000..=30_000))).ok_or(StartError::NoPort)
     }
 
     fn claim(number: u16) -> Option<Self> {

@@ -53,8 +53,7 @@ impl Proxy {
     ///
     /// If the system gives no port.
     pub async fn start(upstream: SocketAddr) -> Self {
-        let listener =
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port on the loopback");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port on the loopback");
         let addr = listener.local_addr().expect("the address of a bound socket");
         let (order, orders) = watch::channel(Order { mode: Mode::Forward, resets: 0 });
         let accepting = tokio::spawn(accept(listener, upstream, orders));
@@ -101,11 +100,7 @@ async fn accept(listener: TcpListener, upstream: SocketAddr, orders: watch::Rece
 }
 
 /// One connection, from its first byte to its end or to the next reset.
-async fn carry(
-    mut client: TcpStream,
-    upstream: SocketAddr,
-    mut orders: watch::Receiver<Order>,
-) -> io::Result<()> {
+async fn carry(mut client: TcpStream, upstream: SocketAddr, mut orders: watch::Receiver<Order>) -> io::Result<()> {
     let resets = orders.borrow_and_update().resets;
     let was_reset = async |orders: &mut watch::Receiver<Order>| {
         let _ = orders.wait_for(|order| order.resets != resets).await;

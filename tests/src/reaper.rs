@@ -45,21 +45,18 @@ impl Reaper {
 
     /// Has this process killed at the end, unless it is forgotten before.
     pub(crate) fn watch_process(&self, id: u32) -> Result<(), StartError> {
-        self.say(&format!("pid {id}"))
-            .map_err(StartError::io("cannot tell the reaper of a process"))
+        self.say(&format!("pid {id}")).map_err(StartError::io("cannot tell the reaper of a process"))
     }
 
     /// Has this folder removed at the end, and every process that works in it killed.
     pub(crate) fn watch_folder(&self, path: &Path) -> Result<(), StartError> {
-        self.say(&format!("dir {}", path.display()))
-            .map_err(StartError::io("cannot tell the reaper of a folder"))
+        self.say(&format!("dir {}", path.display())).map_err(StartError::io("cannot tell the reaper of a folder"))
     }
 
     /// Has this container removed at the end.
     #[cfg(feature = "containers")]
     pub(crate) fn watch_container(&self, name: &str) -> Result<(), StartError> {
-        self.say(&format!("container {name}"))
-            .map_err(StartError::io("cannot tell the reaper of a container"))
+        self.say(&format!("container {name}")).map_err(StartError::io("cannot tell the reaper of a container"))
     }
 
     /// Takes something off the list: a process id, a path or a name.

@@ -56,9 +56,7 @@ impl RedisServer {
         let starting: Vec<_> = (0..count).map(|_| tokio::spawn(Self::start())).collect();
         let mut servers = Vec::with_capacity(count);
         for task in starting {
-            let started = task
-                .await
-                .map_err(|error| StartError::io("a start was cut short")(error.into()))?;
+            let started = task.await.map_err(|error| StartError::io("a start was cut short")(error.into()))?;
             servers.push(started?);
         }
         Ok(servers)
@@ -133,8 +131,7 @@ impl RedisServer {
     ///
     /// If the server cannot be reached or does not answer within five seconds. A refusal is a [`Reply::Error`].
     pub async fn command(&self, command: &[&str]) -> io::Result<Reply> {
-        let hello: Vec<Vec<&str>> =
-            self.hello.iter().map(|words| words.iter().map(String::as_str).collect()).collect();
+        let hello: Vec<Vec<&str>> = self.hello.iter().map(|words| words.iter().map(String::as_str).collect()).collect();
         let mut all: Vec<&[&str]> = hello.iter().map(Vec::as_slice).collect();
         all.push(command);
         resp::ask(self.addr(), &all).await
@@ -147,9 +144,7 @@ impl RedisServer {
     /// If the server does not answer, or refuses.
     pub async fn keys(&self, pattern: &str) -> Vec<String> {
         let reply = self.command(&["KEYS", pattern]).await;
-        let Ok(Reply::List(items)) = reply else {
-            panic!("{} does not list its keys: {reply:?}", self.url)
-        };
+        let Ok(Reply::List(items)) = reply else { panic!("{} does not list its keys: {reply:?}", self.url) };
         let mut keys: Vec<_> = items.iter().filter_map(Reply::text).map(str::to_owned).collect();
         keys.sort();
         keys
@@ -170,9 +165,7 @@ impl RedisServer {
                 says("loading:0") && process_id.is_none_or(|id| says(&format!("process_id:{id}")))
             }
             // Users are set up in a way that we do not know: it runs, and that is all that can be seen.
-            Ok(Reply::Error(error)) => {
-                ["NOAUTH", "NOPERM", "WRONGPASS"].iter().any(|code| error.starts_with(code))
-            }
+            Ok(Reply::Error(error)) => ["NOAUTH", "NOPERM", "WRONGPASS"].iter().any(|code| error.starts_with(code)),
             _ => false,
         }
     }

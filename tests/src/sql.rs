@@ -2,6 +2,7 @@
 //! after a kill.
 
 mod builder;
+mod client;
 mod install;
 mod shared;
 
@@ -13,7 +14,6 @@ pub use shared::shared_sql;
 
 use crate::error::{FaultError, StartError};
 use crate::host::Host;
-use crate::mysql_protocol;
 
 /// A row of a result, each value in its text form; `None` is NULL.
 pub type Row = Vec<Option<String>>;
@@ -93,10 +93,7 @@ impl SqlServer {
     ///
     /// If the server cannot be reached, does not answer within ten seconds, or refuses.
     pub async fn query(&self, database: &str, sql: &str) -> io::Result<Vec<Row>> {
-        match &self.named {
-            Some(url) => shared::query(url, self.addr(), database, sql).await,
-            None => mysql_protocol::query(self.addr(), database, sql).await,
-        }
+        client::query(&self.url(database), sql).await
     }
 
     /// Kills it (SIGKILL): connections break, what was not committed is lost. Killing it twice is fine.
@@ -144,8 +141,7 @@ impl SqlServer {
 
     async fn answers(&self) -> bool {
         let Ok(rows) = self.query("test", "SELECT @@datadir").await else { return false };
-        let folder =
-            rows.first().and_then(|row| row.first().cloned().flatten()).unwrap_or_default();
+        let folder = rows.first().and_then(|row| row.first().cloned().flatten()).unwrap_or_default();
         match &self.host {
             Host::Local(host) => folder.starts_with(&*host.folder().to_string_lossy()),
             _ => true,

@@ -2,9 +2,10 @@
 
 #![cfg(feature = "containers")]
 
+use std::process::Command;
 use std::time::Duration;
 
-use testkit::SqlServer;
+use testkit::{FaultError, SqlServer};
 use tokio::time::timeout;
 
 #[tokio::test]
@@ -23,6 +24,7 @@ async fn container_mysql9_survives_its_faults_on_the_same_port() {
     assert_eq!(server.query("test", "SELECT a FROM t").await.unwrap(), [[Some("1".to_owned())]]);
 
     server.kill().await.unwrap();
+    assert!(matches!(server.pause().await, Err(FaultError::NotRunning)));
     assert!(server.query("test", "SELECT a FROM t").await.is_err(), "a killed server answered");
     server.restart().await.unwrap();
     assert_eq!(server.query("test", "SELECT a FROM t").await.unwrap(), [[Some("1".to_owned())]]);
@@ -30,4 +32,11 @@ async fn container_mysql9_survives_its_faults_on_the_same_port() {
     server.restart().await.unwrap();
     assert_eq!(server.query("test", "SELECT a FROM t").await.unwrap(), [[Some("1".to_owned())]]);
     assert_eq!(server.port(), port);
+
+    // A frozen container has to go away like any other.
+    server.pause().await.unwrap();
+    drop(server);
+    let left = format!("name=testkit-{}-", std::process::id());
+    let listed = Command::new("docker").args(["ps", "--all", "--quiet", "--filter", &left]).output();
+    assert_eq!(listed.unwrap().stdout, b"");
 }

@@ -6,11 +6,12 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use testkit::{RedisServer, SqlServer};
 
 #[tokio::test]
@@ -43,14 +44,15 @@ fn after_a_panic() {
 #[test]
 fn after_the_owner_is_killed() {
     let owner = Owner::start("wait");
-    owner.signal(Signal::KILL);
+    owner.kill();
     owner.leaves_nothing();
 }
 
 #[test]
 fn after_the_owner_is_interrupted() {
     let owner = Owner::start("wait");
-    owner.signal(Signal::INT);
+    // As a terminal does it: to everything in the foreground at once.
+    kill_process_group(Pid::from_child(&owner.child), Signal::INT).unwrap();
     owner.leaves_nothing();
 }
 
@@ -70,7 +72,7 @@ fn after_the_owner_is_killed_while_it_starts_servers() {
     for delay in (0..40).step_by(4) {
         let owner = Owner::start("storm");
         std::thread::sleep(Duration::from_millis(delay));
-        owner.signal(Signal::KILL);
+        owner.kill();
         owner.leaves_nothing();
     }
 }
@@ -82,17 +84,11 @@ fn container_after_the_owner_is_killed() {
     let owner = Owner::start("container");
     let containers = || {
         let mut command = Command::new("docker");
-        command.args([
-            "ps",
-            "--all",
-            "--quiet",
-            "--filter",
-            &format!("name=testkit-{}-", owner.child.id()),
-        ]);
+        command.args(["ps", "--all", "--quiet", "--filter", &format!("name=testkit-{}-", owner.child.id())]);
         String::from_utf8(command.output().unwrap().stdout).unwrap()
     };
     assert!(!containers().is_empty());
-    owner.signal(Signal::KILL);
+    owner.kill();
     within_seconds(20, "the container is removed", || containers().is_empty());
 }
 
@@ -108,6 +104,7 @@ impl Owner {
         let folder = tempfile::tempdir().unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_testkit-owner"))
             .arg(ending)
+            .process_group(0)
             .env("TMPDIR", folder.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -118,8 +115,8 @@ impl Owner {
         Self { child, folder }
     }
 
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    fn kill(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::KILL).unwrap();
     }
 
     fn leaves_nothing(mut self) {

@@ -29,10 +29,7 @@ async fn line() -> Line {
 
 async fn arrives(stream: &mut TcpStream, expected: &[u8]) {
     let mut bytes = vec![0; expected.len()];
-    timeout(Duration::from_secs(5), stream.read_exact(&mut bytes))
-        .await
-        .expect("arrives in time")
-        .unwrap();
+    timeout(Duration::from_secs(5), stream.read_exact(&mut bytes)).await.expect("arrives in time").unwrap();
     assert_eq!(bytes, expected);
 }
 
@@ -49,7 +46,8 @@ async fn forwards_both_ways_and_passes_the_end_on() {
     server.write_all(b"answer").await.unwrap();
     arrives(&mut client, b"answer").await;
     client.shutdown().await.unwrap();
-    assert_eq!(server.read(&mut [0; 1]).await.unwrap(), 0);
+    let end = timeout(Duration::from_secs(5), server.read(&mut [0; 1])).await.expect("ends in time");
+    assert_eq!(end.unwrap(), 0);
     server.write_all(b"after").await.unwrap();
     arrives(&mut client, b"after").await;
 }
@@ -107,15 +105,8 @@ async fn a_delay_comes_once_each_way_and_does_not_add_up() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     arrives(&mut server, &[b'x'; 20]).await;
-    assert!(
-        started.elapsed() >= 2 * delay,
-        "twenty sends take as long as they take, and the last is delayed too"
-    );
-    assert!(
-        started.elapsed() < 10 * delay,
-        "chunk after chunk was delayed: {:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() >= 2 * delay, "twenty sends take as long as they take, and the last is delayed too");
+    assert!(started.elapsed() < 10 * delay, "chunk after chunk was delayed: {:?}", started.elapsed());
     let answered = Instant::now();
     server.write_all(b"y").await.unwrap();
     arrives(&mut client, b"y").await;

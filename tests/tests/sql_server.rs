@@ -16,10 +16,7 @@ async fn with_a_row() -> SqlServer {
 
 async fn assert_has_the_row(server: &SqlServer) {
     let rows = server.query("test", "SELECT a, b FROM t ORDER BY a").await.unwrap();
-    assert_eq!(
-        rows,
-        [[Some("1".to_owned()), Some("one".to_owned())], [Some("2".to_owned()), None]]
-    );
+    assert_eq!(rows, [[Some("1".to_owned()), Some("one".to_owned())], [Some("2".to_owned()), None]]);
 }
 
 #[tokio::test]
@@ -41,10 +38,7 @@ async fn restarted_it_has_its_rows_also_from_killed_and_paused() {
     server.restart().await.unwrap();
     assert_has_the_row(&server).await;
     server.kill().await.unwrap();
-    assert_eq!(
-        server.query("test", "SELECT 1").await.unwrap_err().kind(),
-        ErrorKind::ConnectionRefused
-    );
+    assert_eq!(server.query("test", "SELECT 1").await.unwrap_err().kind(), ErrorKind::ConnectionRefused);
     assert!(matches!(server.pause().await, Err(FaultError::NotRunning)));
     server.restart().await.unwrap();
     assert_has_the_row(&server).await;

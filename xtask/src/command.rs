@@ -33,6 +33,23 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Runs a command to its end and shows what it says only if it fails.
+///
+/// # Errors
+///
+/// If it cannot be started, or fails.
+pub(crate) fn run_quietly(command: &mut Command) -> anyhow::Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.with_context(|| format!("cannot start `{program}`"))?;
+    if !output.status.success() {
+        eprint!("{}", String::from_utf8_lossy(&output.stdout));
+        eprint!("{}", String::from_utf8_lossy(&output.stderr));
+        bail!("`{program}` failed ({})", output.status);
+    }
+    Ok(())
+}
+
 /// Whether a command can be started and succeeds within the given time; its output is not of interest.
 pub(crate) fn succeeds(command: &mut Command, within: Duration) -> bool {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -58,8 +75,7 @@ pub(crate) fn root() -> PathBuf {
 
 /// Where build results go, and what else can be made again.
 pub(crate) fn target() -> PathBuf {
-    let chosen =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+    let chosen = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
     root().join(chosen)
 }
 

@@ -23,15 +23,7 @@ pub(crate) fn check_all() -> anyhow::Result<()> {
     announce("formatting");
     run(&mut cargo(&["fmt", "--all", "--check"]))?;
     announce("clippy");
-    run(&mut cargo(&[
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--all-features",
-        "--",
-        "-D",
-        "warnings",
-    ]))?;
+    run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"]))?;
     announce("documentation");
     let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--all-features"]);
     run(doc.env("RUSTDOCFLAGS", "-D warnings"))?;
@@ -50,8 +42,7 @@ pub(crate) fn check_all() -> anyhow::Result<()> {
 /// The names of the workspace's crates.
 fn members() -> anyhow::Result<Vec<String>> {
     let output = cargo(&["metadata", "--no-deps", "--format-version", "1"]).output()?;
-    let metadata: serde_json::Value =
-        serde_json::from_slice(&output.stdout).context("cargo metadata")?;
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).context("cargo metadata")?;
     let packages = metadata["packages"].as_array().context("cargo metadata lists no packages")?;
     Ok(packages.iter().filter_map(|package| package["name"].as_str()).map(str::to_owned).collect())
 }

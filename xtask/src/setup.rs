@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 
-use crate::command::{announce, cargo, run, succeeds};
+use crate::command::{announce, cargo, run, run_quietly, succeeds};
 
 /// Installs packages without starting the services that they bring: the suites start servers of their own, and on
 /// small systems there is nothing that could start a service.
@@ -51,12 +51,7 @@ const NEEDS: [Need; 3] = [
     Need {
         what: "Python 3 with venv and pip",
         packages: &["python3-venv", "python3-pip"],
-        present: || {
-            succeeds(
-                Command::new("python3").args(["-c", "import venv, ensurepip"]),
-                Duration::from_secs(30),
-            )
-        },
+        present: || succeeds(Command::new("python3").args(["-c", "import venv, ensurepip"]), Duration::from_secs(30)),
         replaceable: false,
     },
 ];
@@ -74,16 +69,10 @@ pub(crate) fn packages(containers: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     if is_debian() && (is_root() || has_sudo()) {
-        return install(
-            &missing.iter().flat_map(|need| need.packages).copied().collect::<Vec<_>>(),
-        );
+        return install(&missing.iter().flat_map(|need| need.packages).copied().collect::<Vec<_>>());
     }
     for need in &missing {
-        eprintln!(
-            "  missing: {} (Debian, Ubuntu: apt-get install {})",
-            need.what,
-            need.packages.join(" ")
-        );
+        eprintln!("  missing: {} (Debian, Ubuntu: apt-get install {})", need.what, need.packages.join(" "));
     }
     if missing.iter().all(|need| need.replaceable && containers) {
         eprintln!("  containers stand in for what is missing");
@@ -111,14 +100,13 @@ fn install(packages: &[&str]) -> anyhow::Result<()> {
     if !is_root() {
         command.arg("sh");
     }
-    eprintln!("  installing {}", packages.join(" "));
-    run(command.args(["-c", INSTALL, "install"]).args(packages))
+    eprintln!("  installing {} with apt-get", packages.join(" "));
+    run_quietly(command.args(["-c", INSTALL, "install"]).args(packages))
 }
 
 fn is_debian() -> bool {
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let family =
-        release.lines().filter(|line| line.starts_with("ID=") || line.starts_with("ID_LIKE="));
+    let family = release.lines().filter(|line| line.starts_with("ID=") || line.starts_with("ID_LIKE="));
     family.into_iter().any(|line| line.contains("debian") || line.contains("ubuntu"))
 }
 

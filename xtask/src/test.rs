@@ -59,18 +59,13 @@ pub(crate) fn run_all(options: &Options) -> anyhow::Result<ExitCode> {
 }
 
 fn runner(python: &Path, profile: &str, extra: &[String]) -> Command {
-    let mut command =
-        cargo(&["nextest", "run", "--workspace", "--all-features", "--profile", profile]);
+    let mut command = cargo(&["nextest", "run", "--workspace", "--all-features", "--profile", profile]);
     command.args(extra).env("TESTKIT_PYTHON", python);
     command
 }
 
 /// Runs the rest, and puts what did not run where it is read: right above the runner's summary.
-fn without_containers(
-    python: &Path,
-    options: &Options,
-    reason: &str,
-) -> anyhow::Result<ExitStatus> {
+fn without_containers(python: &Path, options: &Options, reason: &str) -> anyhow::Result<ExitStatus> {
     let left_out = container_tests()?;
     let mut command = runner(python, "without-containers", &[]);
     if std::io::stderr().is_terminal() {
@@ -92,10 +87,8 @@ fn without_containers(
 
 /// The tests that need containers, by their names.
 fn container_tests() -> anyhow::Result<Vec<String>> {
-    let mut command =
-        cargo(&["nextest", "list", "--workspace", "--all-features", "--message-format", "oneline"]);
-    let output =
-        command.args(["-E", "test(/(^|::)container_/)"]).stderr(Stdio::inherit()).output()?;
+    let mut command = cargo(&["nextest", "list", "--workspace", "--all-features", "--message-format", "oneline"]);
+    let output = command.args(["-E", "test(/(^|::)container_/)"]).stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
         bail!("the tests cannot be listed");
     }

@@ -70,15 +70,9 @@ impl ContainerHost {
             .with_mapped_port(self.port.number(), self.recipe.port.tcp())
             .with_startup_timeout(Duration::from_secs(90))
             .with_cmd(&self.recipe.command);
-        let image = self
-            .recipe
-            .env
-            .iter()
-            .fold(image, |image, (name, value)| image.with_env_var(*name, *value));
-        let refused = |error: TestcontainersError| StartError::Container {
-            image: self.image(),
-            reason: error.to_string(),
-        };
+        let image = self.recipe.env.iter().fold(image, |image, (name, value)| image.with_env_var(*name, *value));
+        let refused =
+            |error: TestcontainersError| StartError::Container { image: self.image(), reason: error.to_string() };
         *self.container.lock().await = Some(image.start().await.map_err(refused)?);
         Ok(())
     }
@@ -96,13 +90,13 @@ impl ContainerHost {
     /// Freezes every process in it.
     pub(crate) async fn pause(&self) -> Result<(), FaultError> {
         let container = self.container.lock().await;
-        container.as_ref().ok_or(FaultError::NotRunning)?.pause().await.map_err(fault)
+        running(container.as_ref()).await?.pause().await.map_err(fault)
     }
 
     /// Thaws it.
     pub(crate) async fn resume(&self) -> Result<(), FaultError> {
         let container = self.container.lock().await;
-        container.as_ref().ok_or(FaultError::NotRunning)?.unpause().await.map_err(fault)
+        running(container.as_ref()).await?.unpause().await.map_err(fault)
     }
 
     /// Starts it again after a kill, with its data, or anew where the data was forgotten.
@@ -136,6 +130,14 @@ impl Drop for ContainerHost {
     }
 }
 
+/// The container, if its server has not been killed.
+async fn running(
+    container: Option<&ContainerAsync<GenericImage>>,
+) -> Result<&ContainerAsync<GenericImage>, FaultError> {
+    let container = container.ok_or(FaultError::NotRunning)?;
+    if container.is_running().await.map_err(fault)? { Ok(container) } else { Err(FaultError::NotRunning) }
+}
+
 /// Whether the container suites have what they need.
 pub(crate) fn available() -> bool {
     static AVAILABLE: OnceLock<bool> = OnceLock::new();
@@ -146,8 +148,7 @@ pub(crate) fn available() -> bool {
 pub(crate) fn has_image(image: &str) -> bool {
     let quick = Duration::from_secs(10);
     docker(&["info"], quick)
-        && (docker(&["image", "inspect", image], quick)
-            || docker(&["pull", "--quiet", image], PULL_WITHIN))
+        && (docker(&["image", "inspect", image], quick) || docker(&["pull", "--quiet", image], PULL_WITHIN))
 }
 
 fn docker(args: &[&str], within: Duration) -> bool {

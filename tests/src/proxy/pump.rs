@@ -42,11 +42,7 @@ pub(super) async fn pump(
     orders: watch::Receiver<Order>,
 ) -> io::Result<()> {
     let (chunks, due) = mpsc::channel(IN_FLIGHT);
-    tokio::try_join!(
-        read(from, chunks, direction, orders.clone()),
-        write(to, due, direction, orders)
-    )
-    .map(drop)
+    tokio::try_join!(read(from, chunks, direction, orders.clone()), write(to, due, direction, orders)).map(drop)
 }
 
 type Chunk = (Instant, Vec<u8>);

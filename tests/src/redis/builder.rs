@@ -9,8 +9,7 @@ use crate::program;
 use crate::redis::RedisServer;
 
 /// What every server is started with; what the caller adds comes later and wins.
-const ALWAYS: [&str; 6] =
-    ["--save", "", "--maxmemory-policy", "noeviction", "--protected-mode", "no"];
+const ALWAYS: [&str; 6] = ["--save", "", "--maxmemory-policy", "noeviction", "--protected-mode", "no"];
 
 /// Settings of a [`RedisServer`].
 #[derive(Debug, Clone, Default)]
@@ -73,11 +72,8 @@ impl RedisBuilder {
     }
 
     fn common_args(&self) -> Vec<String> {
-        let appending: &[&str] = if self.persistent {
-            &["--appendonly", "yes", "--appendfsync", "always"]
-        } else {
-            &["--appendonly", "no"]
-        };
+        let appending: &[&str] =
+            if self.persistent { &["--appendonly", "yes", "--appendfsync", "always"] } else { &["--appendonly", "no"] };
         let ours = ALWAYS.iter().chain(appending).map(|&word| word.to_owned());
         ours.chain(self.args.iter().cloned()).collect()
     }
@@ -98,14 +94,8 @@ impl RedisBuilder {
         }
         let mut command = vec!["redis-server".to_owned()];
         command.extend(self.common_args());
-        let recipe = Recipe {
-            image: "redis",
-            tag: "7",
-            port: 6379,
-            ready: "Ready to accept connections",
-            env: &[],
-            command,
-        };
+        let recipe =
+            Recipe { image: "redis", tag: "7", port: 6379, ready: "Ready to accept connections", env: &[], command };
         Ok(Host::Container(Box::new(ContainerHost::start(recipe).await?)))
     }
 

@@ -15,34 +15,35 @@ const VARIABLE: &str = "TEST_REDIS_URLS";
 ///
 /// # Errors
 ///
-/// As [`RedisServer::start`]; [`StartError::Environment`] if a URL cannot be read.
+/// As [`RedisServer::start`] and [`RedisServer::named`].
 pub async fn shared_redis(count: usize) -> Result<Vec<RedisServer>, StartError> {
     let named = std::env::var(VARIABLE).unwrap_or_default();
     let urls: Vec<_> = named.split(',').map(str::trim).filter(|url| !url.is_empty()).collect();
     if urls.len() >= count && count > 0 {
-        urls.into_iter().take(count).map(named_server).collect()
+        urls.into_iter().take(count).map(RedisServer::named).collect()
     } else {
         RedisServer::fleet(count).await
     }
 }
 
-fn named_server(text: &str) -> Result<RedisServer, StartError> {
-    let wrong = |reason: String| StartError::Environment { variable: VARIABLE, reason };
-    let url = Url::parse(text).map_err(|error| wrong(format!("{text:?} is not a URL: {error}")))?;
-    if url.scheme() != "redis" {
-        return Err(wrong(format!("{text:?} does not begin with redis://")));
+impl RedisServer {
+    /// A server that somebody else runs; it can be used, not hurt.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Named`] if the URL cannot be read, or its host cannot be found.
+    pub fn named(text: &str) -> Result<Self, StartError> {
+        let wrong = |reason: String| StartError::Named { url: text.to_owned(), reason };
+        let url = Url::parse(text).map_err(|error| wrong(error.to_string()))?;
+        if url.scheme() != "redis" {
+            return Err(wrong("does not begin with redis://".to_owned()));
+        }
+        let place = (url.host_str().unwrap_or("127.0.0.1"), url.port().unwrap_or(6379));
+        let mut addrs = place.to_socket_addrs().map_err(|error| wrong(error.to_string()))?;
+        let addr = addrs.next().ok_or_else(|| wrong("its host has no address".to_owned()))?;
+        let (host, hello) = (Host::Elsewhere(addr), hello(&url));
+        Ok(Self { host, url: text.to_owned(), hello, persistent: false })
     }
-    let host = url.host_str().unwrap_or("127.0.0.1");
-    let mut addrs = (host, url.port().unwrap_or(6379))
-        .to_socket_addrs()
-        .map_err(|error| wrong(format!("{host} cannot be found: {error}")))?;
-    let addr = addrs.next().ok_or_else(|| wrong(format!("{host} has no address")))?;
-    Ok(RedisServer {
-        host: Host::Elsewhere(addr),
-        url: text.to_owned(),
-        hello: hello(&url),
-        persistent: false,
-    })
 }
 
 /// AUTH and SELECT as the URL wants them. The password is taken as it is written.

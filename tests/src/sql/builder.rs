@@ -89,8 +89,7 @@ impl SqlBuilder {
         command.extend(ALWAYS.iter().map(|&word| word.to_owned()));
         command.extend(self.args.iter().cloned());
         let env = &[("MYSQL_ALLOW_EMPTY_PASSWORD", "yes"), ("MYSQL_DATABASE", "test")];
-        let recipe =
-            Recipe { image: "mysql", tag: "9", port: 3306, ready: "port: 3306", env, command };
+        let recipe = Recipe { image: "mysql", tag: "9", port: 3306, ready: "port: 3306", env, command };
         let host = Host::Container(Box::new(ContainerHost::start(recipe).await?));
         let server = SqlServer { host, named: None };
         server.wait_ready().await?;

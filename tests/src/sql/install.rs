@@ -31,9 +31,7 @@ impl Installation {
         let install = program::find(&["mariadb-install-db", "mysql_install_db"]);
         match (program::find(&["mariadbd"]), install, program::find(&["mysqld"])) {
             (Some(server), Some(install), _) => Some(Self::MariaDb { server, install }),
-            (_, Some(install), Some(server)) if is_mariadb(&server) => {
-                Some(Self::MariaDb { server, install })
-            }
+            (_, Some(install), Some(server)) if is_mariadb(&server) => Some(Self::MariaDb { server, install }),
             (_, _, Some(server)) if !is_mariadb(&server) => Some(Self::MySql { server }),
             _ => None,
         }
@@ -56,16 +54,11 @@ impl Installation {
     }
 
     fn prepare_now(&self, folder: &Path) -> Result<(), StartError> {
-        fs::write(folder.join("start.sql"), AT_START)
-            .map_err(StartError::io("cannot write the start script"))?;
+        fs::write(folder.join("start.sql"), AT_START).map_err(StartError::io("cannot write the start script"))?;
         let mut command = match self {
             Self::MariaDb { install, .. } => {
                 let mut command = Command::new(install);
-                command.args([
-                    "--no-defaults",
-                    "--auth-root-authentication-method=normal",
-                    "--skip-test-db",
-                ]);
+                command.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
                 // The default log is 96 MB, most of the time that this takes on a slow disk.
                 command.arg("--innodb-log-file-size=24M");
                 command
@@ -76,6 +69,9 @@ impl Installation {
                 command
             }
         };
+        // A server removes temporary tables that others left when it starts; in a shared folder it removes those of
+        // the one beside it.
+        command.arg(format!("--tmpdir={}", folder.display())).env("TMPDIR", folder);
         command.arg(format!("--datadir={}", folder.join("data").display())).args(as_root());
         command.current_dir(folder).stdin(Stdio::null());
         let program = command.get_program().to_string_lossy().into_owned();

@@ -6,8 +6,9 @@ use std::time::Duration;
 use tracing::Instrument;
 
 use crate::clock::Moment;
-use crate::error::{LockError, TtlProblem};
-use crate::fencing::{FencingToken, Settlement};
+use crate::error::{Cause, LockError, NodeError, NodeFailure, TtlProblem};
+use crate::failpoint;
+use crate::fencing::{FencingToken, MAX_TOKEN, Settlement};
 use crate::guard::Guard;
 use crate::lease::{Lease, LeaseTerms, RECHECK};
 use crate::manager::Shared;
@@ -16,6 +17,10 @@ use crate::quorum::{Outcome, quorum};
 use crate::resource::{Claim, Resource};
 use crate::round::{Asked, Round, Until, Verdict};
 use crate::wait::Backoff;
+
+/// Highest token to begin with: what is left above is enough for centuries of acquisitions, so one
+/// wrong floor cannot use up a resource's tokens.
+const HIGHEST_FLOOR: u64 = MAX_TOKEN - (1 << 40);
 
 /// What is asked for, checked.
 pub(crate) struct Wanted {
@@ -46,10 +51,10 @@ pub(crate) async fn acquire(shared: Arc<Shared>, wanted: Wanted) -> Result<Guard
     let keys = wanted.resource.keys(&shared.prefix)?;
     let floor = floor(&wanted)?;
     let span = tracing::debug_span!("lock", resource = %wanted.resource, ?ttl);
-    let attempts = async {
-        shared.meet().await;
-        attempts(&shared, &wanted, &keys, floor).await
-    };
+    if wanted.max_hold.is_some_and(|hold| hold.is_zero()) {
+        return Err(LockError::InvalidMaxHold);
+    }
+    let attempts = attempts(&shared, &wanted, &keys, floor);
     attempts.instrument(span).await
 }
 
@@ -57,7 +62,7 @@ pub(crate) async fn acquire(shared: Arc<Shared>, wanted: Wanted) -> Result<Guard
 fn floor(wanted: &Wanted) -> Result<FencingToken, LockError> {
     let above = wanted.floor.map_or(Some(0), |floor| floor.checked_add(1));
     let refused = || LockError::InvalidFenceFloor { floor: wanted.floor.unwrap_or_default() };
-    above.and_then(FencingToken::new).ok_or_else(refused)
+    above.filter(|above| *above <= HIGHEST_FLOOR).and_then(FencingToken::new).ok_or_else(refused)
 }
 
 async fn attempts(
@@ -67,6 +72,7 @@ async fn attempts(
     floor: FencingToken,
 ) -> Result<Guard, LockError> {
     let start = shared.clock.now();
+    shared.meet().await;
     let mut backoff = Backoff::new();
     loop {
         let error = match Attempt::new(shared, keys, wanted.ttl, floor).run(wanted).await {
@@ -118,6 +124,9 @@ impl<'a> Attempt<'a> {
     async fn run(mut self, wanted: &Wanted) -> Result<Guard, LockError> {
         let limit = self.shared.terms.round_limit(wanted.ttl);
         let verdict = self.round.wait(Until::Decided, limit).await;
+        if failpoint::planted("validity-from-reply") {
+            self.start = self.shared.clock.now();
+        }
         if verdict.outcome != Outcome::Won || verdict.has_twins() {
             return Err(self.explain(&verdict, wanted));
         }
@@ -145,7 +154,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// The token of a won round. Where fewer than a quorum of nodes granted exactly this one it
-    /// is written back first, to every node that still holds the claim.
+    /// is written back first, to the nodes that granted another; those count that still hold the claim.
     async fn settle(&self, verdict: &Verdict, wanted: &Wanted) -> Result<FencingToken, LockError> {
         let nodes = &self.shared.nodes;
         let Some(settlement) = Settlement::of(verdict.tokens()) else {
@@ -158,17 +167,31 @@ impl<'a> Attempt<'a> {
         tracing::debug!(%token, "nodes granted different tokens; writing back");
         let round = Round::ask(nodes, |node| match &verdict.answers[node] {
             Some(Ok(Reply::Granted { token: granted })) if *granted == token => Asked::Answer(Ok(Reply::Done)),
-            Some(Ok(Reply::Granted { .. })) | None => {
-                Asked::Request(Request::Raise { claim: Arc::clone(&self.claim), token })
-            }
+            Some(Ok(Reply::Granted { .. })) => Asked::Request(Request::Raise { claim: Arc::clone(&self.claim), token }),
+            // It may have granted since, and a larger token: somebody else's may be there who came
+            // in between, and ours would not be the larger one.
+            None => Asked::Answer(Err(NodeError::unsent(Cause::Timeout, "had not granted when the round was won"))),
             Some(refused) => Asked::Answer(refused.clone()),
         });
         let limit = self.shared.terms.round_limit(wanted.ttl);
         let recorded = round.wait(Until::Decided, limit).await;
         match recorded.outcome {
             Outcome::Won => Ok(token),
-            _ => Err(self.explain(&recorded, wanted)),
+            _ => Err(self.unrecorded(&recorded, wanted)),
         }
+    }
+
+    /// Some nodes no longer held the lock when the token came, or did not answer.
+    fn unrecorded(&self, recorded: &Verdict, wanted: &Wanted) -> LockError {
+        let gone = NodeError::new(Cause::Protocol, "the key was gone before the token was recorded");
+        let shared = self.shared;
+        let mut nodes = recorded.failures(&shared.nodes);
+        for (node, answer) in shared.nodes.iter().zip(&recorded.answers) {
+            if matches!(answer, Some(Ok(Reply::NotHeld))) {
+                nodes.push(NodeFailure::new(node.name(), &gone));
+            }
+        }
+        LockError::Unavailable { resource: wanted.resource.to_string(), nodes }
     }
 
     /// Contended or unavailable: whichever made the quorum impossible.

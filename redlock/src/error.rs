@@ -30,6 +30,8 @@ pub enum Cause {
     Replica,
     /// Too many requests wait for this node already; it was left out of the round.
     Backlog,
+    /// The resource cannot be a lock key, so the node was not asked.
+    InvalidResource,
     /// The node answered something that is no answer to the request.
     Protocol,
 }
@@ -47,6 +49,7 @@ impl fmt::Display for Cause {
             Self::SameServer { other } => return write!(f, "the same server as {other}"),
             Self::Replica => "replica",
             Self::Backlog => "backlog full",
+            Self::InvalidResource => "invalid resource",
             Self::Protocol => "unexpected answer",
         })
     }
@@ -197,7 +200,10 @@ pub enum LockError {
         /// What is wrong with it.
         problem: TtlProblem,
     },
-    /// No larger token than the floor asked for exists. No I/O was done.
+    /// A lock that may not be held at all. No I/O was done.
+    #[error("max_hold of zero is not possible: it must be above zero")]
+    InvalidMaxHold,
+    /// Too few tokens are left above the floor asked for. No I/O was done.
     #[error("fence_floor of {floor} is not possible: tokens end at {}", crate::fencing::MAX_TOKEN)]
     #[non_exhaustive]
     InvalidFenceFloor {

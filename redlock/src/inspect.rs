@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::{Cause, LockError, NodeError, NodeFailure};
+use crate::error::{Cause, NodeError, NodeFailure};
 use crate::manager::Shared;
 use crate::node::{KeyState, Reply, Request};
 use crate::resource::Resource;
@@ -57,14 +57,19 @@ impl NodeState {
     }
 }
 
-pub(crate) async fn inspect(shared: &Arc<Shared>, resource: Resource) -> Result<Inspection, LockError> {
-    let keys = resource.keys(&shared.prefix)?;
-    let round = Round::ask(&shared.nodes, |_| Asked::Request(Request::Inspect { keys: Arc::clone(&keys) }));
+pub(crate) async fn inspect(shared: &Arc<Shared>, resource: Resource) -> Inspection {
+    let round = match resource.keys(&shared.prefix) {
+        Ok(keys) => Round::ask(&shared.nodes, |_| Asked::Request(Request::Inspect { keys: Arc::clone(&keys) })),
+        Err(error) => {
+            let refusal = NodeError::unsent(Cause::InvalidResource, error.to_string());
+            Round::ask(&shared.nodes, |_| Asked::Answer(Err(refusal.clone())))
+        }
+    };
     let verdict = round.wait(Until::Complete, shared.terms.node_timeout).await;
     let nodes = shared.nodes.iter().zip(verdict.answers);
     let nodes =
         nodes.map(|(node, answer)| NodeInspection { node: node.name().to_owned(), state: state(node.name(), answer) });
-    Ok(Inspection { nodes: nodes.collect() })
+    Inspection { nodes: nodes.collect() }
 }
 
 fn state(node: &str, answer: Option<Result<Reply, NodeError>>) -> NodeState {

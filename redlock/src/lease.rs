@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use crate::clock::Moment;
 use crate::error::{ExtendError, LossReason, Released};
+use crate::failpoint;
 use crate::fencing::FencingToken;
 use crate::manager::Shared;
 use crate::node::{Reply, Request};
@@ -151,7 +152,11 @@ impl Lease {
     /// keep the key longer than anybody counts on.
     pub async fn extend(&self, ttl: Duration) -> Result<(), ExtendError> {
         self.core.shared.terms.check(ttl).map_err(|problem| ExtendError::InvalidTtl { ttl, problem })?;
-        self.core.extend(ttl).await?;
+        let limit = self.core.shared.terms.round_limit(ttl);
+        let round = self.core.extend(ttl, limit).await?;
+        let core = Arc::clone(&self.core);
+        // The caller need not wait for the slowest node; this ends with the node timeout.
+        tokio::spawn(async move { core.heal(&round, ttl).await });
         self.core.lock().ttl = ttl;
         self.core.shared.renewals.note(&self.core);
         Ok(())
@@ -216,15 +221,8 @@ impl Core {
     }
 
     /// One extension round: success is a quorum, over all nodes, of those that still held the
-    /// value, within the old validity. Only then do nodes that had lost the key get it back.
-    pub(crate) async fn extend(&self, ttl: Duration) -> Result<(), ExtendError> {
-        let round = self.extend_round(ttl).await?;
-        self.heal(&round, ttl, Until::Decided).await;
-        Ok(())
-    }
-
-    /// The part of an extension that decides.
-    async fn extend_round(&self, ttl: Duration) -> Result<Arc<Round>, ExtendError> {
+    /// value, within the old validity. Only then may nodes that had lost the key get it back.
+    async fn extend(&self, ttl: Duration, limit: Duration) -> Result<Arc<Round>, ExtendError> {
         let shared = &self.shared;
         if let Some(reason) = self.loss() {
             return Err(ExtendError::Lost(reason));
@@ -233,12 +231,15 @@ impl Core {
         let round = Round::ask(&shared.nodes, |_| {
             Asked::Request(Request::Extend { claim: Arc::clone(&self.claim), ttl, token: self.token })
         });
-        let verdict = round.wait(Until::Decided, shared.terms.round_limit(ttl)).await;
+        let verdict = round.wait(Until::Decided, limit).await;
+        if failpoint::planted("heal-before-quorum") {
+            self.heal(&round, ttl).await;
+        }
         if let Some(reason) = self.loss() {
             return Err(ExtendError::Lost(reason));
         }
         let elapsed = shared.clock.now().since(start);
-        match (verdict.outcome, shared.terms.validity(ttl, elapsed)) {
+        match (failpoint::outcome(&verdict), shared.terms.validity(ttl, elapsed)) {
             (Outcome::Won, Some(validity)) => {
                 let mut state = self.lock();
                 state.deadline = state.deadline.max(start.after(elapsed + validity));
@@ -252,17 +253,18 @@ impl Core {
         }
     }
 
-    /// Gives the lease back to the nodes that had lost it. Nobody waits for their answers: they
-    /// count in the next extension. Sent under the lease's lock and only while it stands, so that
-    /// on every connection a release comes after it.
-    async fn heal(&self, extended: &Round, ttl: Duration, until: Until) {
-        let verdict = extended.wait(until, self.shared.terms.round_limit(ttl)).await;
+    /// Gives the lease back to the nodes that had lost it, once every node has answered the
+    /// extension or the node timeout is over. Nobody waits for the answers: healed nodes count in
+    /// the next extension. Sent under the lease's lock and only while it stands, so that on every
+    /// connection a release comes after it.
+    async fn heal(&self, extended: &Round, ttl: Duration) {
+        let verdict = extended.wait(Until::Complete, self.shared.terms.round_limit(ttl)).await;
         let lost = |answer: &Option<_>| matches!(answer, Some(Ok(Reply::NotHeld)));
-        if !verdict.answers.iter().any(lost) || self.loss().is_some() {
+        if !verdict.answers.iter().any(lost) || self.loss().is_some() && !failpoint::planted("heal-before-quorum") {
             return;
         }
         let mut state = self.lock();
-        if state.loss.is_some() {
+        if state.loss.is_some() && !failpoint::planted("heal-before-quorum") {
             return;
         }
         state.healed = true;
@@ -296,9 +298,10 @@ impl Core {
     /// One renewal by the renewal task; failures are for the log, loss is told by `lost`.
     pub(crate) async fn renew(&self) {
         let ttl = self.lock().ttl;
-        match self.extend_round(ttl).await {
-            // A renewal has the time to hear from every node.
-            Ok(round) => self.heal(&round, ttl, Until::Complete).await,
+        // As long as the lease has, not as long as a node may take: a late quorum is a quorum, and
+        // asking again would only add to what a slow node has to do.
+        match self.extend(ttl, self.validity()).await {
+            Ok(round) => self.heal(&round, ttl).await,
             Err(error) => tracing::debug!(keys = ?self.claim.keys(), %error, "renewal failed"),
         }
     }

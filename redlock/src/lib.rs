@@ -16,12 +16,23 @@
 //! those, counted over all N, makes a new validity. A lease that is not renewed in time is lost;
 //! [`Guard::lost`] tells, and [`LockRequest::run`] drops the work.
 //!
+//! Every lease has a *fencing token* ([`Guard::fence`]), larger than that of any lease of the
+//! resource before it, whatever clocks do: the nodes that grant count, and the winner makes sure
+//! that a quorum has recorded the largest count before it takes it for its own. A process that
+//! was paused for longer than its lease cannot know that; whatever the lock protects stores the
+//! largest token it has seen and refuses smaller ones.
+//!
+//! A node that was restarted may have forgotten a lease that still stands. It does not vote until
+//! the longest lease is over ([`RestartGuard`]), so that a freshly started set of nodes grants
+//! nothing for the first `max_ttl` and a second or so; `lock` waits for it, `try_lock` says so.
+//! A lease that is held meanwhile is given back to such nodes, and outlives a rolling restart of
+//! all of them.
+//!
 //! # Assumptions
 //!
 //! Exclusion rests on clocks that run at nearly the same rate (within the drift factor over one
-//! ttl) and on nodes that do not forget: a node that was restarted without its data inside of a
-//! lease can vote for a second holder. A paused process cannot know that its lease is over until
-//! it runs again, so whatever the lock protects should check for itself where that matters.
+//! ttl) and on nodes that forget only by being restarted. Fencing rests on no clock. What is
+//! promised, why it holds and what is not promised is in [`safety`].
 //!
 //! # Start here
 //!
@@ -41,6 +52,7 @@ mod resource;
 mod validity;
 
 mod error;
+mod failpoint;
 pub mod node;
 mod restart;
 mod standing;
@@ -52,6 +64,9 @@ mod preflight;
 mod renewal;
 mod round;
 mod wait;
+
+#[doc = include_str!("../docs/safety.md")]
+pub mod safety {}
 
 mod config;
 mod guard;
@@ -72,7 +87,7 @@ pub use manager::{LockRequest, Redlock};
 #[cfg(feature = "redis")]
 pub use node::redis::RedisNode;
 #[cfg(feature = "sim")]
-pub use node::sim::SimNode;
+pub use node::sim::{SimCounts, SimLink, SimNetwork, SimNode};
 pub use node::{KeyState, Node, NodeInfo, Reply, Request, Responder, Role};
 pub use preflight::{NodePreflight, Preflight};
 pub use resource::{Claim, Resource};

@@ -13,9 +13,7 @@ use crate::acquire::{Patience, Wanted, acquire};
 use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::config::{Builder, Terms};
-#[cfg(doc)]
-use crate::error::LossReason;
-use crate::error::{Cause, LockError, NodeError, RunError};
+use crate::error::{Cause, LockError, LossReason, NodeError, Released, RunError};
 use crate::fencing::{FencingToken, MAX_TOKEN};
 use crate::guard::Guard;
 use crate::inspect::{Inspection, inspect};
@@ -30,6 +28,9 @@ use crate::round::{Asked, Nodes, Round, Until};
 /// A lock manager over N independent nodes: cheap to clone, shared by everybody in the process.
 ///
 /// Not reentrant: a task that locks what it already holds waits for itself.
+///
+/// Its connections live in the runtime in which they were first used, so that one must keep
+/// running; when it ends they move to the next one that asks for a lock.
 ///
 /// ```
 /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -125,15 +126,14 @@ impl Redlock {
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let redlock = redlock::Redlock::builder().node(redlock::SimNode::new("a")).build()?;
-    /// let inspection = redlock.inspect("order:42").await?;
+    /// let inspection = redlock.inspect("order:42").await;
     /// println!("{inspection}");
     /// # Ok(()) }
     /// ```
     ///
-    /// # Errors
-    ///
-    /// [`LockError::InvalidResource`]; what goes wrong on a node is that node's answer.
-    pub async fn inspect(&self, resource: impl Into<Resource>) -> Result<Inspection, LockError> {
+    /// What goes wrong on a node is that node's answer. Of a resource that cannot be locked every
+    /// node says so, without being asked.
+    pub async fn inspect(&self, resource: impl Into<Resource>) -> Inspection {
         inspect(&self.shared, resource.into()).await
     }
 
@@ -152,15 +152,21 @@ impl Redlock {
         preflight(&self.shared).await
     }
 
-    /// Waits until every release that is under way has been answered by every node, at most
-    /// `timeout`; true if none is left. Call it where `main` ends: a runtime that stops takes
+    /// Waits until every release has reached every node, at most `timeout`; true if none is left.
+    /// A node that cannot be reached is waited for too. Call it where `main` ends: a runtime that stops takes
     /// unsent releases with it, and their keys then live until their ttl.
     ///
     /// # Cancel safety
     ///
     /// Cancel-safe: it only waits.
     pub async fn close(&self, timeout: Duration) -> bool {
-        tokio::time::timeout(timeout, self.shared.releases.none_left()).await.is_ok()
+        let done = async {
+            self.shared.releases.none_left().await;
+            while self.shared.nodes.iter().any(|node| node.owed() > 0) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(timeout, done).await.is_ok()
     }
 
     fn request(&self, resource: Resource, patience: Patience) -> LockRequest {
@@ -202,7 +208,8 @@ impl LockRequest {
         self
     }
 
-    /// How long to wait for the lock; `None` for ever. Default: the builder's; a
+    /// How long to wait for the lock; `None` for ever. A round that is under way then is finished,
+    /// which takes the node timeout at most. Default: the builder's; a
     /// [`try_lock`](Redlock::try_lock) that is given a time waits too.
     pub fn wait(mut self, wait: impl Into<Option<Duration>>) -> Self {
         self.wanted.patience = Patience::Wait(wait.into());
@@ -268,6 +275,8 @@ impl LockRequest {
         }
         drop(lease);
         match guard.release().await {
+            // The nodes knew of the loss before we did.
+            Ok(Released::AlreadyExpired) => Err(RunError::Lost(LossReason::Quorum)),
             Ok(_) => Ok(value),
             Err(never) => match never {},
         }

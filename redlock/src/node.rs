@@ -43,6 +43,11 @@ pub trait Node: fmt::Debug + Send + Sync + 'static {
         let _ = membership;
     }
 
+    /// How many releases the node still has to be told, because it could not be reached.
+    fn owed(&self) -> usize {
+        0
+    }
+
     /// Why the node would not vote on an acquisition now, as far as its handle knows.
     fn barred(&self) -> Option<Cause> {
         None
@@ -207,6 +212,12 @@ pub struct Responder {
 impl Responder {
     pub(crate) fn new(collector: Arc<dyn Collect>, node: usize) -> Self {
         Self { collector: Some(collector), node }
+    }
+
+    /// A second one for the same answer: only the first to arrive counts.
+    #[cfg(feature = "sim")]
+    pub(crate) fn again(&self) -> Self {
+        Self { collector: self.collector.clone(), node: self.node }
     }
 
     /// Hands over the answer.

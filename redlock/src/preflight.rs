@@ -47,7 +47,7 @@ impl Preflight {
 
 pub(crate) async fn preflight(shared: &Arc<Shared>) -> Preflight {
     let round = Round::ask(&shared.nodes, |_| Asked::Request(Request::Info));
-    let verdict = round.wait(Until::Complete, shared.terms.node_timeout + PATIENCE).await;
+    let verdict = round.wait(Until::Complete, shared.terms.node_timeout.saturating_add(PATIENCE)).await;
     let nodes: Vec<_> = shared
         .nodes
         .iter()

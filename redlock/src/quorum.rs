@@ -102,6 +102,13 @@ mod tests {
     }
 
     #[test]
+    fn a_round_is_lost_before_the_slowest_node_has_answered() {
+        assert_eq!(tally(5, 0, 0, 3).outcome(), Outcome::Lost);
+        assert_eq!(tally(5, 2, 1, 2).outcome(), Outcome::Lost);
+        assert_eq!(tally(5, 2, 0, 2).outcome(), Outcome::Pending);
+    }
+
+    #[test]
     fn every_complete_round_is_decided_and_no_decision_is_taken_back() {
         for nodes in 1..=7 {
             for yes in 0..=nodes {

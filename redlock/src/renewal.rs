@@ -7,10 +7,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::clock::{Clock, Moment};
 use crate::lease::{Core, Due, RECHECK};
+
+/// Most renewals under way. After a stall everything is due at once; the nodes answer no faster
+/// if all of it waits for them.
+const MOST: usize = 1024;
 
 /// What is due, and when.
 #[derive(Debug)]
@@ -25,6 +30,8 @@ struct List {
     due: BTreeMap<(Moment, u64), Weak<Core>>,
     running: bool,
     closed: bool,
+    /// Where the last lease was taken: the task moves there if its own runtime ends.
+    elsewhere: Option<Handle>,
 }
 
 impl std::fmt::Debug for List {
@@ -46,9 +53,11 @@ impl Renewals {
         if self.insert(lease, at) {
             // Without a runtime (a lease extended by a foreign executor) the next caller starts it.
             let running = Running { renewals: Arc::clone(self) };
-            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            if let Ok(runtime) = Handle::try_current() {
                 runtime.spawn(run(running));
             }
+        } else if let Ok(runtime) = Handle::try_current() {
+            self.lock().elsewhere = Some(runtime);
         }
         self.changed.notify_one();
     }
@@ -114,7 +123,15 @@ struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.renewals.lock().running = false;
+        let mut list = self.renewals.lock();
+        list.running = false;
+        // Taken, so that a runtime that is gone as well is tried once.
+        let elsewhere = if list.closed || list.due.is_empty() { None } else { list.elsewhere.take() };
+        if let Some(runtime) = elsewhere {
+            list.running = true;
+            drop(list);
+            runtime.spawn(run(Running { renewals: Arc::clone(&self.renewals) }));
+        }
     }
 }
 
@@ -122,7 +139,9 @@ async fn run(running: Running) {
     let renewals = &running.renewals;
     let mut rounds = FuturesUnordered::new();
     while !renewals.lock().closed {
-        while let Some(lease) = renewals.take_due() {
+        while rounds.len() < MOST
+            && let Some(lease) = renewals.take_due()
+        {
             match lease.due() {
                 Due::Over => {}
                 Due::At(at) => drop(renewals.insert(&lease, at)),
@@ -136,7 +155,10 @@ async fn run(running: Running) {
                 }
             }
         }
-        let pause = renewals.next().map(|at| at.since(renewals.clock.now()).min(RECHECK));
+        let pause = match renewals.next() {
+            _ if rounds.len() == MOST => Some(RECHECK),
+            next => next.map(|at| at.since(renewals.clock.now()).min(RECHECK)),
+        };
         tokio::select! {
             biased;
             Some(lease) = rounds.next() => renewals.insert_next(&lease),

@@ -28,7 +28,7 @@ impl Backoff {
         let most = (self.last * 3).min(LONGEST).max(SHORTEST * 2);
         self.last = chance.between(SHORTEST, most);
         match remaining {
-            Some(remaining) => self.last.min(remaining + SHORTEST),
+            Some(remaining) => self.last.min(remaining.saturating_add(SHORTEST)),
             None => self.last,
         }
     }

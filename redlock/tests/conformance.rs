@@ -1,8 +1,10 @@
 //! Every kind of node keeps the same rules.
 
 use redlock::node::suite::conformance;
-use redlock::{RedisNode, SimNode};
+use redlock::{RedisNode, SimNetwork, SimNode};
 use testkit::RedisServer;
+
+use crate::support::millis;
 
 #[tokio::test]
 async fn redis_node() {
@@ -35,4 +37,11 @@ async fn redis_node_by_the_callers_own_factory() {
 #[tokio::test]
 async fn sim_node() {
     conformance(SimNode::new("sim")).await;
+}
+
+/// Without this the rules would only hold where nothing is ever under way.
+#[tokio::test]
+async fn sim_node_over_a_slow_network() {
+    let slow = SimNetwork::new().latency(millis(0)..=millis(3)).duplication(0.2);
+    conformance(SimNode::new("sim").over(slow, 7)).await;
 }

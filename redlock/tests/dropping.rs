@@ -57,3 +57,32 @@ async fn a_dropped_manager_still_delivers_its_releases() {
     drop(guard);
     testkit::eventually(5 * SECOND, || async { lock_keys(&servers).await.is_empty() }).await;
 }
+
+#[test]
+fn a_guard_is_renewed_when_the_runtime_of_another_ends() {
+    let (first, second) = (Runtime::new().unwrap(), Runtime::new().unwrap());
+    let servers = second.block_on(RedisServer::fleet(1)).unwrap();
+    let redlock = over(&servers).build().unwrap();
+    first.block_on(async { redlock.lock("first").await.unwrap().release().await.unwrap() });
+    let guard = second.block_on(redlock.lock("second").ttl(SECOND).into_future()).unwrap();
+    drop(first);
+    second.block_on(async {
+        tokio::time::sleep(2 * SECOND).await;
+        assert!(guard.is_valid(), "the renewal task has moved");
+    });
+}
+
+#[test]
+fn a_release_outlives_the_runtime_of_its_connection() {
+    let (first, second) = (Runtime::new().unwrap(), Runtime::new().unwrap());
+    let servers = second.block_on(RedisServer::fleet(1)).unwrap();
+    let redlock = over(&servers).ttl(60 * SECOND).build().unwrap();
+    let guard = first.block_on(redlock.lock("order:42").into_future()).unwrap();
+    drop(first);
+    drop(guard);
+    second.block_on(async {
+        redlock.lock("other").await.unwrap().release().await.unwrap();
+        assert!(redlock.close(5 * SECOND).await);
+        assert_eq!(lock_keys(&servers).await, Vec::<String>::new());
+    });
+}

@@ -8,17 +8,25 @@ use crate::support::{SECOND, command, connected, impatient, lock_keys, millis, o
 const ACQUISITIONS: usize = 1_400;
 const HANDLES: usize = 4;
 
-/// Handles take turns; every 50 acquisitions another pair of nodes hangs.
-async fn tokens_under_rotation(servers: &[RedisServer], handles: &[Redlock]) -> Vec<FencingToken> {
+/// Handles take turns. Every `turn` acquisitions another pair of nodes hangs, after `prepare` was
+/// called with the last token and a node that goes on running.
+async fn tokens_under_rotation(
+    servers: &[RedisServer],
+    turn: usize,
+    prepare: impl AsyncFn(&RedisServer, Option<FencingToken>),
+) -> Vec<FencingToken> {
+    let handles = four_handles(servers).await;
     let mut tokens = Vec::with_capacity(ACQUISITIONS);
     let mut hung: [usize; 2] = [0, 1];
     for acquisition in 0..ACQUISITIONS {
-        if acquisition % 50 == 0 {
+        if acquisition % turn == 0 {
             for node in hung {
                 servers[node].resume().await.unwrap();
             }
-            let turn = acquisition / 50;
+            let turn = acquisition / turn;
             hung = [turn % 5, (turn + 1 + turn / 5 % 4) % 5];
+            let running = (0..5).find(|node| !hung.contains(node)).unwrap();
+            prepare(&servers[running], tokens.last().copied()).await;
             for node in hung {
                 servers[node].pause().await.unwrap();
             }
@@ -29,6 +37,9 @@ async fn tokens_under_rotation(servers: &[RedisServer], handles: &[Redlock]) -> 
     }
     for node in hung {
         servers[node].resume().await.unwrap();
+    }
+    for handle in &handles {
+        assert!(handle.close(10 * SECOND).await);
     }
     tokens
 }
@@ -51,24 +62,27 @@ async fn four_handles(servers: &[RedisServer]) -> Vec<Redlock> {
 #[tokio::test]
 async fn tokens_grow_while_a_rotating_pair_of_nodes_hangs() {
     let servers = RedisServer::fleet(5).await.unwrap();
-    let handles = four_handles(&servers).await;
-    assert_growing(&tokens_under_rotation(&servers, &handles).await);
-    for handle in &handles {
-        assert!(handle.close(10 * SECOND).await);
-    }
+    assert_growing(&tokens_under_rotation(&servers, 50, async |_, _| ()).await);
     assert_eq!(lock_keys(&servers).await, Vec::<String>::new());
 }
 
+/// Years ahead of the clock and of each other at first; then again and again the counter of one
+/// node far ahead of the others', and that node gone for the next handle.
 #[tokio::test]
 async fn tokens_grow_over_counters_pushed_far_apart() {
     let servers = RedisServer::fleet(5).await.unwrap();
-    let handles = four_handles(&servers).await;
+    let counter = "redlock:fence:{order:42}";
     for (node, server) in servers.iter().enumerate() {
-        // Years ahead of the clock, and of each other.
-        let counter = (3_000_000_000_000_000 + node as u64 * 500_000_000_000_000).to_string();
-        command(server, &["SET", "redlock:fence:{order:42}", &counter]).await;
+        let ahead = (3_000_000_000_000_000 + node as u64 * 500_000_000_000_000).to_string();
+        command(server, &["SET", counter, &ahead]).await;
     }
-    let tokens = tokens_under_rotation(&servers, &handles).await;
+    let tokens = tokens_under_rotation(&servers, 1, async |server, last| {
+        if let Some(last) = last {
+            let ahead = (last.get() + 1_000_000_000).to_string();
+            command(server, &["SET", counter, &ahead]).await;
+        }
+    });
+    let tokens = tokens.await;
     assert_growing(&tokens);
     assert!(tokens[0].get() > 4_000_000_000_000_000, "a quorum has one of the three largest");
 }
@@ -214,4 +228,19 @@ async fn a_write_back_is_paid_once() {
     redlock.lock("job").await.unwrap().release().await.unwrap();
     assert!(redlock.close(SECOND).await);
     assert_eq!(scripts_sent(&servers[1]).await - before, 2, "they agree again");
+}
+
+#[tokio::test]
+async fn limits_that_nothing_can_keep_are_refused() {
+    let servers = RedisServer::fleet(1).await.unwrap();
+    let redlock = connected(&servers).await;
+    for floor in [(1_u64 << 53) - 2, (1 << 53) - (1 << 40)] {
+        let refused = redlock.lock("job").fence_floor(floor).await;
+        assert!(matches!(refused, Err(LockError::InvalidFenceFloor { .. })), "{refused:?}");
+    }
+    let refused = redlock.lock("job").max_hold(millis(0)).await;
+    assert!(matches!(refused, Err(LockError::InvalidMaxHold)), "{refused:?}");
+    let endless = over(&servers).node_timeout(std::time::Duration::MAX).wait(None).build().unwrap();
+    assert!(endless.preflight().await.has_quorum());
+    endless.lock("job").max_hold(std::time::Duration::MAX).await.unwrap().release().await.unwrap();
 }

@@ -26,7 +26,7 @@ async fn a_held_lock_survives_a_rolling_restart_of_every_node() {
     for (node, server) in servers.iter().enumerate() {
         server.restart(Restart::Empty).await.unwrap();
         testkit::eventually(20 * SECOND, || async {
-            let inspection = redlock.inspect("job").await.unwrap();
+            let inspection = redlock.inspect("job").await;
             inspection.nodes[node].state.value() == Some(&ours[..])
         })
         .await;
@@ -34,7 +34,7 @@ async fn a_held_lock_survives_a_rolling_restart_of_every_node() {
         assert!(guard.is_valid(), "after node {node}");
     }
     assert!(guard.is_valid());
-    let inspection = redlock.inspect("job").await.unwrap();
+    let inspection = redlock.inspect("job").await;
     let held = inspection.nodes.iter().filter(|node| node.state.value() == Some(&ours[..])).count();
     assert!(held >= 4, "{inspection}");
     assert!(!contended.is_finished(), "{}", contended.await.unwrap());
@@ -95,11 +95,11 @@ async fn a_late_heal_or_extend_leaves_no_key_behind() {
         testkit::eventually(SECOND, || async { lock_keys(&servers).await.len() == 5 }).await;
         command(&servers[0], &["DEL", "job"]).await;
         servers[4].pause().await.unwrap();
-        for _ in 0..3 {
-            guard.extend(10 * SECOND).await.unwrap();
-        }
+        // The heal of node 0 waits for node 4 until the node timeout; by then node 0 hangs too.
+        guard.extend(10 * SECOND).await.unwrap();
         servers[0].pause().await.unwrap();
         guard.extend(10 * SECOND).await.unwrap();
+        tokio::time::sleep(millis(150)).await;
         drop(guard);
         tokio::time::sleep(hang).await;
         for node in [0, 4] {

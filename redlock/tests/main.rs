@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test a failed unwrap is a failed test")]
 
 mod access;
+mod agreement;
 mod config;
 mod conformance;
 mod dropping;
@@ -20,3 +21,4 @@ mod quarantine;
 mod renewal;
 mod scripts;
 mod support;
+mod topologies;

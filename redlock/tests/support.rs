@@ -40,7 +40,7 @@ async fn warmed_up(builder: Builder) -> Redlock {
 /// Waits until every node answers.
 pub(crate) async fn warm_up(redlock: &Redlock) {
     testkit::eventually(5 * SECOND, || async {
-        let inspection = redlock.inspect("warm-up").await.unwrap();
+        let inspection = redlock.inspect("warm-up").await;
         inspection.nodes.iter().all(|node| node.state == redlock::NodeState::Free)
     })
     .await;

@@ -17,7 +17,7 @@ use redis::io::tcp::TcpSettings;
 use redis::{AsyncConnectionConfig, Client, RedisResult};
 
 use self::queue::Queue;
-use self::wire::Wire;
+use self::wire::{Pipelined, Routed, Wire};
 use crate::error::{Cause, ConfigError};
 use crate::node::{Node, Request, Responder};
 use crate::restart::Membership;
@@ -82,9 +82,14 @@ impl RedisNode {
         Self::with_secret(name, secret, connect)
     }
 
-    /// A node behind any connection of the redis crate, made by `connect` whenever one is needed:
-    /// the way in for Sentinel and Cluster. The connection must keep the order of its requests
-    /// and must neither time them out nor resend them on its own.
+    /// A node behind any connection of the redis crate to one server, made by `connect` whenever
+    /// one is needed: the way in for Sentinel. The connection must keep the order of its requests,
+    /// must neither time them out nor resend them, and must fail for good once it is lost: a
+    /// server is asked who it is on every connection that `connect` makes, so one that
+    /// reconnects by itself (`redis::aio::ConnectionManager`) would let a restarted server vote.
+    ///
+    /// A fail-over behind the connection loses what the new master does not have, which no guard
+    /// can see in time; see [`safety`](crate::safety).
     pub fn from_factory<F, R, C>(name: impl Into<String>, connect: F) -> Self
     where
         F: Fn() -> R + Send + Sync + 'static,
@@ -92,6 +97,26 @@ impl RedisNode {
         C: redis::aio::ConnectionLike + Clone + Send + Sync + 'static,
     {
         Self::with_secret(name.into(), None, connect)
+    }
+
+    /// A node that is a whole Redis Cluster, by a connection that sends each command where it
+    /// belongs (`redis::cluster_async::ClusterConnection`). It must not resend requests on its own
+    /// (`ClusterClientBuilder::retries(0)`). Requests travel one by one. INFO comes from any
+    /// of its servers, so the restart guard must be off.
+    ///
+    /// Names whose counter would be in another slot (a stray brace: `a}b`, `{}x`), and several
+    /// resources without a common hash tag, are refused by the cluster.
+    pub fn from_cluster_factory<F, R, C>(name: impl Into<String>, connect: F) -> Self
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Future<Output = RedisResult<C>> + Send + 'static,
+        C: redis::aio::ConnectionLike + Clone + Send + Sync + 'static,
+    {
+        let connect = move || {
+            let connecting = connect();
+            Box::pin(async move { Ok(Box::new(Routed(connecting.await?)) as Box<dyn Wire>) }) as Connecting
+        };
+        Self::connecting(name.into(), None, Arc::new(connect))
     }
 
     fn with_secret<F, R, C>(name: String, secret: Option<String>, connect: F) -> Self
@@ -102,10 +127,14 @@ impl RedisNode {
     {
         let connect = move || {
             let connecting = connect();
-            Box::pin(async move { Ok(Box::new(connecting.await?) as Box<dyn Wire>) }) as Connecting
+            Box::pin(async move { Ok(Box::new(Pipelined(connecting.await?)) as Box<dyn Wire>) }) as Connecting
         };
+        Self::connecting(name, secret, Arc::new(connect))
+    }
+
+    fn connecting(name: String, secret: Option<String>, connect: Connect) -> Self {
         let queue = Arc::new(Queue::new(name.clone(), secret));
-        Self { name, connect: Arc::new(connect), queue }
+        Self { name, connect, queue }
     }
 }
 
@@ -129,6 +158,10 @@ impl Node for RedisNode {
 
     fn join(&self, membership: &Membership) {
         self.queue.join(membership);
+    }
+
+    fn owed(&self) -> usize {
+        self.queue.owed()
     }
 
     fn barred(&self) -> Option<Cause> {

@@ -3,12 +3,14 @@
 //! Run it against a node of your own in a test; it panics at the first broken rule. Its keys are
 //! fresh in every run, so it can share a server with others.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::error::NodeError;
+use tokio::sync::oneshot;
+
+use crate::error::{Cause, NodeError};
 use crate::fencing::FencingToken;
-use crate::node::{KeyState, Node, Reply, Request, Role};
+use crate::node::{Collect, KeyState, Node, Reply, Request, Responder, Role};
 use crate::resource::{Claim, owner_value};
 use crate::round::{Asked, Nodes, Round, Until};
 
@@ -41,6 +43,30 @@ pub async fn conformance(node: impl Node) {
     bench.keeps_the_order_of_requests().await;
     bench.carries_out_what_nobody_waits_for().await;
     bench.lets_keys_expire().await;
+}
+
+/// Sends one request and waits for its answer, for tests that look at a single node.
+///
+/// # Errors
+///
+/// As the node answers.
+pub async fn ask(node: &impl Node, request: Request) -> Result<Reply, NodeError> {
+    let (sender, receiver) = oneshot::channel();
+    node.send(request, Responder::new(Arc::new(Once(Mutex::new(Some(sender)))), 0));
+    let forgotten = || Err(NodeError::new(Cause::Refused, "the node forgot to answer"));
+    receiver.await.unwrap_or_else(|_| forgotten())
+}
+
+/// Takes one answer.
+struct Once(Mutex<Option<oneshot::Sender<Result<Reply, NodeError>>>>);
+
+impl Collect for Once {
+    fn collect(&self, _node: usize, answer: Result<Reply, NodeError>) {
+        if let Some(sender) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // Nobody has to be there any more.
+            let _ = sender.send(answer);
+        }
+    }
 }
 
 struct Bench {

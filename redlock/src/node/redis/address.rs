@@ -53,12 +53,15 @@ fn password(url: &Url) -> Option<String> {
     url.password().map(ToOwned::to_owned)
 }
 
-/// The URL with everything between scheme and `@` hidden; also where it cannot be parsed.
+/// The URL with everything between scheme and `@` hidden, and everything after `?`; also where it
+/// cannot be parsed.
 fn masked(url: &str) -> String {
-    match (url.find("://"), url.rfind('@')) {
-        (Some(scheme), Some(at)) if scheme + 3 <= at => shorten(&format!("{}***{}", &url[..scheme + 3], &url[at..])),
-        (None, Some(at)) => shorten(&format!("***{}", &url[at..])),
-        _ => shorten(url),
+    let (place, query) = url.split_once('?').map_or((url, ""), |(place, _)| (place, "?***"));
+    let is_scheme = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+.-".contains(&byte));
+    let scheme = place.find("://").filter(|end| is_scheme(&place[..*end])).map_or(0, |end| end + 3);
+    match place.rfind('@') {
+        Some(at) if at >= scheme => shorten(&format!("{}***{}{query}", &place[..scheme], &place[at..])),
+        _ => shorten(&format!("{place}{query}")),
     }
 }
 
@@ -86,6 +89,9 @@ mod tests {
             "me:s3cret@host",
             "redis://me:s3cret@host/notadb",
             "redis://me:s3cr@t@host:x",
+            "unix:///host.sock?pass=s3cret&db=abc",
+            "http://host/?pass=s3cret",
+            "me:s3cret://x@host",
         ] {
             let message = refusal(url);
             assert!(message.contains("host"), "{message}");

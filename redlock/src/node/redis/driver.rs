@@ -17,15 +17,16 @@ use super::queue::{Job, Queue};
 use super::script;
 use super::wire::{Results, Wire};
 use super::{CONNECT_TIMEOUT, Connect};
+use crate::error::Cause;
 use crate::node::{NodeInfo, Reply, Request};
 
-/// Batches under way at a time: enough to keep a connection busy over one round trip; more would
-/// only keep what is ready from travelling together.
-const DEPTH: usize = 4;
 /// Most requests in one batch.
 const BATCH: usize = 64;
 /// A connection that owes an answer for so long is half open or its server hangs.
 const STALLED: Duration = Duration::from_secs(5);
+/// How often a request that found no script is sent again; a server that forgets them as fast as
+/// they are loaded must not keep us busy for ever.
+const RESENDS: u8 = 20;
 /// First and longest pause between attempts to connect.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
 
@@ -56,7 +57,7 @@ async fn drive(driven: Driven, connect: Connect) {
     loop {
         match open(&connect).await {
             Ok((wire, info)) => {
-                pause = PAUSES.0;
+                let since = Instant::now();
                 queue.up(info.as_deref());
                 introduce(queue, info.as_deref());
                 let mut link = Link::new(queue, wire);
@@ -64,14 +65,22 @@ async fn drive(driven: Driven, connect: Connect) {
                     Ok(()) => return,
                     Err(error) => link.broke(&error),
                 }
+                // A connection that breaks at once is no reason to hurry.
+                if since.elapsed() > PAUSES.1 {
+                    pause = PAUSES.0;
+                }
             }
             Err(error) => queue.down(&error, Vec::new()),
         }
-        if queue.closed() {
+        if queue.closed() && queue.owed() == 0 {
             return;
         }
         let jittered = pause.mul_f64(rand::rng().random_range(0.5..1.0));
-        let _ = tokio::time::timeout(jittered, closing(queue)).await;
+        if queue.closed() {
+            tokio::time::sleep(jittered).await;
+        } else {
+            let _ = tokio::time::timeout(jittered, closing(queue)).await;
+        }
         pause = (pause * 2).min(PAUSES.1);
     }
 }
@@ -143,7 +152,7 @@ impl<'a> Link<'a> {
         let mut results = FuturesOrdered::new();
         let mut check = std::pin::pin!(tokio::time::sleep(STALLED));
         loop {
-            while self.again.is_empty() && self.sent.len() < DEPTH {
+            while self.again.is_empty() && self.sent.len() < self.wire.depth() {
                 let jobs = self.queue.take(BATCH);
                 if jobs.is_empty() {
                     break;
@@ -159,7 +168,7 @@ impl<'a> Link<'a> {
             if self.sent.is_empty() && self.queue.closed() {
                 return Ok(());
             }
-            let room = self.again.is_empty() && self.sent.len() < DEPTH;
+            let room = self.again.is_empty() && self.sent.len() < self.wire.depth();
             tokio::select! {
                 biased;
                 Some(batch) = results.next() => self.settle(batch)?,
@@ -183,25 +192,39 @@ impl<'a> Link<'a> {
             return Ok(());
         };
         self.queue.settled(jobs.len());
+        let mut refused = Ok(());
         for (job, result) in jobs.into_iter().zip(results) {
-            self.answer(job, result);
+            refused = self.answer(job, result).and(refused);
         }
-        Ok(())
+        refused
     }
 
-    fn answer(&mut self, job: Job, result: RedisResult<Value>) {
+    /// An error where the node cannot even release: then it is as good as down, and is owed.
+    fn answer(&mut self, job: Job, result: RedisResult<Value>) -> RedisResult<()> {
         match result {
             Ok(value) => {
                 if !self.again.is_empty() && matches!(job.request, Request::Release { .. }) {
                     // Its acquire may be among those to be sent again, and would come after it.
-                    self.again.push(Job { request: job.request.clone(), responder: None });
+                    self.again.push(Job { request: job.request.clone(), responder: None, resent: job.resent });
                 }
                 let reply = script::reply(&job.request, &value);
                 job.answer(reply);
             }
-            Err(error) if script::is_unknown_script(&error) => self.again.push(job),
-            Err(error) => job.answer(Err(self.queue.error(&error))),
+            Err(error) if script::is_unknown_script(&error) && job.resent < RESENDS => {
+                self.again.push(Job { resent: job.resent + 1, ..job });
+            }
+            Err(error) => {
+                let answer = self.queue.error(&error);
+                let is_release = matches!(job.request, Request::Release { .. });
+                if is_release && *answer.cause() != Cause::Auth {
+                    self.queue.owe(&job);
+                    job.answer(Err(answer));
+                    return Err(error);
+                }
+                job.answer(Err(answer));
+            }
         }
+        Ok(())
     }
 
     /// The node lost its scripts (SCRIPT FLUSH, a fail-over): load them, then send again, in
@@ -224,5 +247,15 @@ impl<'a> Link<'a> {
         let sent = std::mem::take(&mut self.sent).into_iter().flat_map(|(jobs, _)| jobs);
         let jobs = std::mem::take(&mut self.again).into_iter().chain(sent).collect();
         self.queue.down(error, jobs);
+    }
+}
+
+impl Drop for Link<'_> {
+    /// The runtime was dropped under it: what it had under way is answered by being dropped, what
+    /// it owes is for the next driver.
+    fn drop(&mut self) {
+        for job in self.sent.iter().flat_map(|(jobs, _)| jobs).chain(&self.again) {
+            self.queue.owe(job);
+        }
     }
 }

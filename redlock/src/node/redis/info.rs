@@ -24,8 +24,14 @@ pub(super) fn parse(values: &[Value]) -> Option<NodeInfo> {
         uptime_seconds: field("uptime_in_seconds")?.parse().ok()?,
         append_only: field("aof_enabled").as_deref() == Some("1"),
         eviction: field("maxmemory_policy").unwrap_or_else(|| "unknown".to_owned()),
-        clock_ahead_ms: ahead(Duration::new(number(seconds)?, 1_000 * u32::try_from(number(micros)?).ok()?)),
+        clock_ahead_ms: ahead(time(seconds, micros)?),
     })
+}
+
+/// TIME's answer as a Unix time.
+fn time(seconds: &Value, micros: &Value) -> Option<Duration> {
+    let micros = u32::try_from(number(micros)?).ok().filter(|micros| *micros < 1_000_000)?;
+    Some(Duration::new(number(seconds)?, 1_000 * micros))
 }
 
 fn number(value: &Value) -> Option<u64> {
@@ -59,6 +65,7 @@ mod tests {
         assert!(info.clock_ahead_ms < -1_000_000, "1970 is long ago");
         assert_eq!(parse(&[bulk("garbage"), bulk("0"), bulk("0")]), None);
         assert_eq!(parse(&[bulk(text), bulk("x"), bulk("0")]), None);
+        assert_eq!(parse(&[bulk(text), bulk("18446744073709551615"), bulk("1000000")]), None);
         assert_eq!(parse(&[]), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use redis::RedisError;
 use tokio::sync::Notify;
@@ -26,6 +26,8 @@ pub(super) struct Job {
     pub(super) request: Request,
     /// `None` where nobody waits: a release sent again.
     pub(super) responder: Option<Responder>,
+    /// How often it was sent again because the node had forgotten its scripts.
+    pub(super) resent: u8,
 }
 
 impl Job {
@@ -93,9 +95,9 @@ impl Queue {
         };
         let start = !state.closed && !std::mem::replace(&mut state.driven, true);
         match refusal {
-            None => state.waiting.push_back(Job { request, responder: Some(responder) }),
+            None => state.waiting.push_back(Job { request, responder: Some(responder), resent: 0 }),
             Some(error) => {
-                state.owe(request);
+                state.owe(&request);
                 drop(state);
                 responder.send(Err(error));
                 return start;
@@ -135,7 +137,8 @@ impl Queue {
         state.down = None;
         state.standing.connected(&self.name, info);
         let debts = std::mem::take(&mut state.debts).into_iter();
-        let owed = debts.filter(|(_, until)| *until > now).map(|(request, _)| Job { request, responder: None });
+        let owed =
+            debts.filter(|(_, until)| *until > now).map(|(request, _)| Job { request, responder: None, resent: 0 });
         let waiting = std::mem::take(&mut state.waiting);
         let mut refused = Vec::new();
         let mut queued: VecDeque<_> = owed.collect();
@@ -159,7 +162,7 @@ impl Queue {
         let waiting = std::mem::take(&mut state.waiting);
         state.down = Some(unsent.clone());
         for job in sent.iter().chain(&waiting) {
-            state.owe(job.request.clone());
+            state.owe(&job.request);
         }
         drop(state);
         sent.into_iter().for_each(|job| job.answer(Err(lost.clone())));
@@ -196,7 +199,22 @@ impl Queue {
         state.driven = false;
         state.under_way = 0;
         state.down = None;
-        state.waiting.drain(..).collect()
+        let waiting: Vec<Job> = state.waiting.drain(..).collect();
+        waiting.iter().for_each(|job| state.owe(&job.request));
+        waiting
+    }
+
+    /// Remembers what `job` owes the node, if it is a release.
+    pub(super) fn owe(&self, job: &Job) {
+        self.lock().owe(&job.request);
+    }
+
+    /// How many releases are owed to the node.
+    pub(super) fn owed(&self) -> usize {
+        let mut state = self.lock();
+        let now = Instant::now();
+        state.debts.retain(|(_, until)| *until > now);
+        state.debts.len()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -207,12 +225,12 @@ impl Queue {
 impl State {
     /// Remembers a release that cannot be sent now. The newest are dropped when there are too
     /// many: an acquire that reached the node did so before it went down.
-    fn owe(&mut self, request: Request) {
-        if let Request::Release { ttl, .. } = &request
+    fn owe(&mut self, request: &Request) {
+        if let Request::Release { ttl, .. } = request
             && self.debts.len() < DEBTS
         {
-            let until = Instant::now() + (*ttl).min(Duration::from_secs(60 * 60));
-            self.debts.push_back((request, until));
+            let until = Instant::now() + *ttl;
+            self.debts.push_back((request.clone(), until));
         }
     }
 }

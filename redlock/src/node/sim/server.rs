@@ -1,0 +1,245 @@
+//! The node itself: keys, counters and a clock of its own, under the rules of the Lua scripts.
+
+use std::collections::BTreeMap;
+use std::sync::Weak;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::link::Link;
+use crate::error::{Cause, NodeError};
+use crate::fencing::{FencingToken, granted, raised};
+use crate::node::{KeyState, NodeInfo, Reply, Request, Role};
+use crate::resource::Claim;
+
+/// What befell a node and the traffic with it so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SimCounts {
+    /// Acquires granted.
+    pub grants: u64,
+    /// Of those, how many when their release was already under way.
+    pub late_grants: u64,
+    /// Tokens written back.
+    pub write_backs: u64,
+    /// Leases that were given back.
+    pub heals: u64,
+    /// Keys that ended by the node's clock.
+    pub expiries: u64,
+    /// Times the node was stopped.
+    pub crashes: u64,
+    /// Requests that never reached the node, and answers that never came back.
+    pub losses: u64,
+    /// Answers that came twice.
+    pub duplicates: u64,
+    /// Releases sent again over a new connection.
+    pub debts_paid: u64,
+}
+
+/// What handles of one node share.
+#[derive(Debug)]
+pub(super) struct Server {
+    name: String,
+    keys: BTreeMap<String, (String, Duration)>,
+    counters: BTreeMap<String, FencingToken>,
+    clock: NodeClock,
+    /// Starts so far, and when the last one was; `None` before the epoch: it was always there.
+    pub(super) starts: u64,
+    started: Option<Duration>,
+    pub(super) up: bool,
+    pub(super) counts: SimCounts,
+    /// Handles whose traffic travels: they notice when the node goes.
+    pub(super) links: Vec<Weak<Link>>,
+}
+
+/// Tokio's clock, run faster or slower.
+#[derive(Debug)]
+struct NodeClock {
+    rate: f64,
+    /// When the rate was set, by tokio's clock and by this one.
+    since: Option<(Instant, Duration)>,
+}
+
+impl NodeClock {
+    fn now(&mut self) -> Duration {
+        let now = Instant::now();
+        let (at, shown) = *self.since.get_or_insert((now, Duration::ZERO));
+        shown + now.saturating_duration_since(at).mul_f64(self.rate)
+    }
+
+    fn set_rate(&mut self, rate: f64) {
+        let shown = self.now();
+        self.since = Some((Instant::now(), shown));
+        self.rate = rate;
+    }
+}
+
+impl Server {
+    pub(super) fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            keys: BTreeMap::new(),
+            counters: BTreeMap::new(),
+            clock: NodeClock { rate: 1.0, since: None },
+            starts: 0,
+            started: None,
+            up: true,
+            counts: SimCounts::default(),
+            links: Vec::new(),
+        }
+    }
+
+    pub(super) fn start(&mut self, keep_data: bool) {
+        self.up = true;
+        self.starts += 1;
+        self.started = Some(self.clock.now());
+        if !keep_data {
+            self.keys.clear();
+            self.counters.clear();
+        }
+    }
+
+    pub(super) fn set_clock_rate(&mut self, rate: f64) {
+        self.clock.set_rate(rate);
+    }
+
+    /// How many keys are held now.
+    pub(super) fn held(&mut self) -> usize {
+        self.expire();
+        self.keys.len()
+    }
+
+    fn expire(&mut self) -> Duration {
+        let now = self.clock.now();
+        let before = self.keys.len();
+        self.keys.retain(|_, (_, expires)| *expires > now);
+        self.counts.expiries += (before - self.keys.len()) as u64;
+        now
+    }
+
+    pub(super) fn info(&mut self) -> NodeInfo {
+        let now = self.clock.now();
+        let up = self.started.map_or(i64::MAX, |started| i64::try_from((now - started).as_secs()).unwrap_or(i64::MAX));
+        NodeInfo {
+            run_id: format!("{}#{}", self.name, self.starts),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            role: Role::Master,
+            cluster: false,
+            uptime_seconds: up,
+            append_only: false,
+            eviction: "noeviction".to_owned(),
+            clock_ahead_ms: 0,
+        }
+    }
+
+    /// Carries out `request`.
+    pub(super) fn answer(&mut self, request: &Request) -> Result<Reply, NodeError> {
+        let now = self.expire();
+        Ok(match request {
+            Request::Acquire { claim, ttl, proposal } => return self.acquire(claim, (now, *ttl), *proposal),
+            Request::Raise { claim, token } => self.raise(claim, *token),
+            Request::Extend { claim, ttl, token } => self.extend(claim, (now, *ttl), *token),
+            Request::Heal { claim, ttl, token } => self.heal(claim, (now, *ttl), *token),
+            Request::Release { claim, .. } => self.release(claim),
+            Request::Inspect { keys } => Reply::Keys(keys.iter().map(|key| self.inspect(key, now)).collect()),
+            Request::Info => Reply::Info(Some(Box::new(self.info()))),
+        })
+    }
+
+    fn acquire(&mut self, claim: &Claim, lease: Lease, proposal: FencingToken) -> Result<Reply, NodeError> {
+        if let Some((_, expires)) = claim.keys().iter().find_map(|key| self.keys.get(key)) {
+            return Ok(Reply::Held { remaining: Some(*expires - lease.0) });
+        }
+        let highest = claim.counters().iter().filter_map(|key| self.counters.get(key)).max();
+        let Some(token) = granted(highest.copied(), proposal) else {
+            return Err(NodeError::new(Cause::Protocol, "the fencing counter is used up"));
+        };
+        self.set(claim, lease);
+        self.counters.extend(claim.counters().iter().map(|key| (key.clone(), token)));
+        self.counts.grants += 1;
+        Ok(Reply::Granted { token })
+    }
+
+    fn raise(&mut self, claim: &Claim, token: FencingToken) -> Reply {
+        if !self.holds(claim) {
+            return Reply::NotHeld;
+        }
+        self.counts.write_backs += 1;
+        self.raise_counters(claim, token);
+        Reply::Done
+    }
+
+    fn extend(&mut self, claim: &Claim, lease: Lease, token: FencingToken) -> Reply {
+        if !self.holds(claim) {
+            return Reply::NotHeld;
+        }
+        for key in claim.keys() {
+            if let Some((_, expires)) = self.keys.get_mut(key) {
+                *expires = end(lease).max(*expires);
+            }
+        }
+        for counter in claim.counters() {
+            self.counters.entry(counter.clone()).or_insert(token);
+        }
+        Reply::Done
+    }
+
+    fn heal(&mut self, claim: &Claim, lease: Lease, token: FencingToken) -> Reply {
+        let foreign = |key| self.keys.get(key).is_some_and(|(value, _)| value != claim.value());
+        if claim.keys().iter().any(foreign) {
+            return Reply::NotHeld;
+        }
+        if !self.holds(claim) {
+            self.counts.heals += 1;
+        }
+        self.set(claim, lease);
+        self.raise_counters(claim, token);
+        Reply::Done
+    }
+
+    fn release(&mut self, claim: &Claim) -> Reply {
+        let all = self.holds(claim);
+        for key in claim.keys() {
+            if self.keys.get(key).is_some_and(|(value, _)| value == claim.value()) {
+                self.keys.remove(key);
+            }
+        }
+        if all { Reply::Released } else { Reply::NotHeld }
+    }
+
+    fn holds(&self, claim: &Claim) -> bool {
+        let held = |key| self.keys.get(key).is_some_and(|(value, _)| value == claim.value());
+        claim.keys().iter().all(held)
+    }
+
+    /// Sets the keys of `claim` that are not there.
+    fn set(&mut self, claim: &Claim, lease: Lease) {
+        for key in claim.keys() {
+            self.keys.entry(key.clone()).or_insert_with(|| (claim.value().to_owned(), end(lease)));
+        }
+    }
+
+    fn raise_counters(&mut self, claim: &Claim, token: FencingToken) {
+        for key in claim.counters() {
+            let counter = raised(self.counters.get(key).copied(), token);
+            self.counters.insert(key.clone(), counter);
+        }
+    }
+
+    fn inspect(&self, key: &str, now: Duration) -> KeyState {
+        match self.keys.get(key) {
+            None => KeyState::Free,
+            Some((value, expires)) => {
+                KeyState::Held { value: value.clone().into_bytes(), remaining: Some(*expires - now) }
+            }
+        }
+    }
+}
+
+/// The node's time, and how long a key is to live from then.
+type Lease = (Duration, Duration);
+
+/// As Redis has it: whole milliseconds, rounded up so that a lease is never shorter than asked.
+fn end((now, ttl): Lease) -> Duration {
+    now + Duration::from_millis(crate::node::millis(ttl))
+}

@@ -53,8 +53,11 @@ mod validity;
 
 mod error;
 mod failpoint;
+#[cfg(any(feature = "redis", feature = "sim"))]
+mod history;
 pub mod node;
 mod restart;
+#[cfg(any(feature = "redis", feature = "sim"))]
 mod standing;
 
 mod acquire;
@@ -71,7 +74,6 @@ pub mod safety {}
 mod config;
 mod guard;
 mod manager;
-#[cfg(feature = "sim")]
 pub mod protocol;
 
 pub use config::Builder;

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Moment};
 use crate::error::{Cause, NodeError};
+use crate::history::{History, Uptime};
 use crate::node::{NodeInfo, Request, Role};
-use crate::restart::{History, Membership, Uptime};
+use crate::restart::Membership;
 
 /// What one handle knows of its node.
 #[derive(Debug)]

@@ -30,11 +30,11 @@ pub(crate) fn check_all() -> anyhow::Result<()> {
     for member in members()? {
         // A workspace build unifies features, which hides those that a crate forgot to ask for.
         announce(&format!("{member} on its own"));
-        run(&mut cargo(&["check", "-p", &member]))?;
+        run(&mut cargo(&["clippy", "-p", &member, "--", "-D", "warnings"]))?;
     }
     for combination in COMBINATIONS {
         announce(&format!("redlock with {}", combination.join(" ")));
-        run(cargo(&["check", "-p", "redlock"]).args(combination))?;
+        run(cargo(&["clippy", "-p", "redlock"]).args(combination).args(["--", "-D", "warnings"]))?;
     }
     Ok(())
 }

@@ -124,3 +124,22 @@ async fn a_lock_is_held_no_longer_than_allowed() {
     let other = over(&servers).build().unwrap();
     other.lock("job").wait(2 * SECOND).await.unwrap().release().await.unwrap();
 }
+
+/// The acquire never reached the node; the heal did, and so must the release.
+#[tokio::test]
+async fn a_node_that_joined_by_a_heal_is_released_too() {
+    let servers = RedisServer::fleet(3).await.unwrap();
+    let redlock = connected(&servers).await;
+    servers[2].kill().await.unwrap();
+    // Until it is known to be down, a request might have reached it.
+    testkit::eventually(5 * SECOND, || async { redlock.inspect("job").await.nodes[2].to_string().contains("refused") })
+        .await;
+    let guard = redlock.lock("job").ttl(9 * SECOND).renew(false).await.unwrap();
+    servers[2].restart(Restart::Empty).await.unwrap();
+    warm_up(&redlock).await;
+    guard.extend(9 * SECOND).await.unwrap();
+    testkit::eventually(2 * SECOND, || async { servers[2].keys("job").await.len() == 1 }).await;
+    drop(guard);
+    assert!(redlock.close(SECOND).await);
+    assert_eq!(lock_keys(&servers).await, Vec::<String>::new());
+}

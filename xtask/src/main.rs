@@ -5,6 +5,7 @@ mod containers;
 mod lint;
 mod python;
 mod setup;
+mod simulate;
 mod test;
 
 use std::process::ExitCode;
@@ -24,11 +25,14 @@ enum Verb {
     Test(test::Options),
     /// Formatting, clippy, documentation, and every crate and feature combination on its own.
     Lint,
+    /// Replay seeds of the simulation, with or without a planted bug.
+    Simulate(simulate::Options),
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
         Verb::Test(options) => test::run_all(&options),
+        Verb::Simulate(options) => simulate::replay(&options),
         Verb::Lint => lint::check_all().map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

@@ -4,7 +4,9 @@
 //! expire. The conformance suite keeps it honest, and so does a real server beside it.
 
 mod link;
+mod network;
 mod server;
+mod travel;
 
 use std::sync::{Arc, Mutex};
 
@@ -14,7 +16,7 @@ use crate::error::Cause;
 use crate::node::{Node, Request, Responder};
 use crate::restart::Membership;
 
-pub use self::link::SimNetwork;
+pub use self::network::SimNetwork;
 pub use self::server::SimCounts;
 
 /// A lock node in this process. Clones are handles of the same node.

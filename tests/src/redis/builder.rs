@@ -17,12 +17,20 @@ const ALWAYS: [&str; 6] = ["--save", "", "--maxmemory-policy", "noeviction", "--
 pub struct RedisBuilder {
     args: Vec<String>,
     persistent: bool,
+    program: Option<String>,
 }
 
 impl RedisBuilder {
     /// Adds one word to the server's command line, such as `--requirepass` and then the password. Default: none.
     pub fn arg(mut self, arg: impl Into<String>) -> Self {
         self.args.push(arg.into());
+        self
+    }
+
+    /// Starts this program and no other, such as `valkey-server`. Default: `redis-server`, else `valkey-server`, else
+    /// a container.
+    pub fn program(mut self, name: impl Into<String>) -> Self {
+        self.program = Some(name.into());
         self
     }
 
@@ -49,7 +57,11 @@ impl RedisBuilder {
     }
 
     async fn try_start(&self) -> Result<RedisServer, StartError> {
-        let host = match program::find(&["redis-server", "valkey-server"]) {
+        let program = match &self.program {
+            Some(name) => Some(program::find(&[name]).ok_or_else(not_installed)?),
+            None => program::find(&["redis-server", "valkey-server"]),
+        };
+        let host = match program {
             Some(program) => {
                 let (folder, port) = (Folder::create()?, Port::draw()?);
                 let host = LocalHost::new(program, self.local_args(&port), folder, port);

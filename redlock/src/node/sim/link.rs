@@ -4,105 +4,20 @@
 //! is lost takes everything behind it along, until the client notices: then whatever was under
 //! way fails, releases are owed and sent again over the next connection, and nothing else is.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::network::SimNetwork;
 use super::server::Server;
+use super::travel::{Answers, Event, Job, Phase, Travel, hand_over};
 use crate::clock::Clock;
 use crate::error::{Cause, NodeError};
 use crate::node::{Reply, Request, Responder};
 use crate::restart::Membership;
 use crate::standing::Standing;
-
-/// Most requests under way, as with a real node.
-const BACKLOG: usize = 16 * 1024;
-/// First and longest pause between attempts to connect.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
-
-/// What befalls the traffic between one handle and its node. The default is a perfect network
-/// without latency.
-///
-/// ```
-/// use std::time::Duration;
-/// use redlock::{Redlock, SimNetwork, SimNode};
-///
-/// let node = SimNode::new("far away");
-/// let slow = SimNetwork::new().latency(Duration::from_millis(1)..=Duration::from_millis(9)).loss(0.01);
-/// let redlock = Redlock::builder().node(node.over(slow, 42)).build()?;
-/// # Ok::<(), redlock::ConfigError>(())
-/// ```
-#[derive(Clone, Debug, PartialEq)]
-#[must_use]
-pub struct SimNetwork {
-    latency: RangeInclusive<Duration>,
-    request_loss: f64,
-    reply_loss: f64,
-    duplication: f64,
-    notice: Duration,
-}
-
-impl Default for SimNetwork {
-    fn default() -> Self {
-        Self {
-            latency: Duration::ZERO..=Duration::ZERO,
-            request_loss: 0.0,
-            reply_loss: 0.0,
-            duplication: 0.0,
-            notice: Duration::from_secs(5),
-        }
-    }
-}
-
-impl SimNetwork {
-    /// A perfect network without latency.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// How long every request, and every answer, is under way. Default: not at all.
-    pub fn latency(mut self, latency: RangeInclusive<Duration>) -> Self {
-        self.latency = latency;
-        self
-    }
-
-    /// How likely a request is lost, and an answer. Default: never.
-    pub fn loss(mut self, probability: f64) -> Self {
-        (self.request_loss, self.reply_loss) = (probability, probability);
-        self
-    }
-
-    /// How likely a request is lost. One is a partition in that direction. Default: never.
-    pub fn request_loss(mut self, probability: f64) -> Self {
-        self.request_loss = probability;
-        self
-    }
-
-    /// How likely an answer is lost. One is a partition in that direction. Default: never.
-    pub fn reply_loss(mut self, probability: f64) -> Self {
-        self.reply_loss = probability;
-        self
-    }
-
-    /// How likely an answer comes twice. Default: never.
-    pub fn duplication(mut self, probability: f64) -> Self {
-        self.duplication = probability;
-        self
-    }
-
-    /// How long it takes at most until a client gives up a connection that is dead. Default: 5 s.
-    pub fn notice(mut self, notice: Duration) -> Self {
-        self.notice = notice;
-        self
-    }
-}
 
 /// The way from one handle to its node.
 #[derive(Debug)]
@@ -124,92 +39,13 @@ struct State {
     travel: Option<Travel>,
 }
 
-/// Traffic that takes time.
-#[derive(Debug)]
-struct Travel {
-    network: SimNetwork,
-    rng: StdRng,
-    phase: Phase,
-    events: BTreeMap<(Instant, u64), Event>,
-    last_id: u64,
-    /// Requests without an answer, in the order they were sent.
-    sent: BTreeMap<u64, Job>,
-    /// Requests for a connection that is coming up.
-    waiting: Vec<Job>,
-    /// Releases to be sent over the next connection, and until when that makes sense.
-    debts: VecDeque<(Request, Instant)>,
-    /// When the last request arrives, and the last answer: nothing overtakes.
-    clear: (Instant, Instant),
-    /// Whether the connection has lost a request, or an answer, and so everything behind it.
-    dead: (bool, bool),
-    pause: Duration,
-    driven: bool,
-    closed: bool,
-}
-
-/// Where a connection stands, as the client knows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Phase {
-    New,
-    Connecting,
-    Up,
-    Down(NodeError),
-}
-
-#[derive(Debug)]
-enum Event {
-    /// A connection comes up, or fails to.
-    Connect,
-    /// Request so-and-so reaches the node.
-    Arrive(u64),
-    /// Its answer reaches the client.
-    Answer(u64, Result<Reply, NodeError>),
-    /// And once more.
-    Again(Responder, Result<Reply, NodeError>),
-    /// The client notices that the connection is dead.
-    Notice,
-}
-
-#[derive(Debug)]
-struct Job {
-    request: Request,
-    /// `None` where nobody waits: a release sent again.
-    responder: Option<Responder>,
-}
-
-/// Answers to hand over once nothing is locked: collectors run foreign code.
-type Answers = Vec<(Option<Responder>, Result<Reply, NodeError>)>;
-
-fn hand_over(answers: Answers) {
-    for (responder, answer) in answers {
-        if let Some(responder) = responder {
-            responder.send(answer);
-        }
-    }
-}
-
 impl Link {
     pub(super) fn straight(name: &Arc<str>, server: &Arc<Mutex<Server>>) -> Arc<Self> {
         Self::new(name, server, None)
     }
 
     pub(super) fn over(name: &Arc<str>, server: &Arc<Mutex<Server>>, network: SimNetwork, seed: u64) -> Arc<Self> {
-        let now = Instant::now();
-        let travel = Travel {
-            network,
-            rng: StdRng::seed_from_u64(seed),
-            phase: Phase::New,
-            events: BTreeMap::new(),
-            last_id: 0,
-            sent: BTreeMap::new(),
-            waiting: Vec::new(),
-            debts: VecDeque::new(),
-            clear: (now, now),
-            dead: (false, false),
-            pause: PAUSES.0,
-            driven: false,
-            closed: false,
-        };
+        let travel = Travel::new(network, seed);
         let link = Self::new(name, server, Some(travel));
         lock(server).links.push(Arc::downgrade(&link));
         link
@@ -332,7 +168,7 @@ impl Link {
         if !server.up || lost {
             return travel.down(NodeError::unsent(Cause::Refused, "no connection comes up"));
         }
-        (travel.phase, travel.dead, travel.pause) = (Phase::Up, (false, false), PAUSES.0);
+        travel.up();
         let now = Instant::now();
         let debts = std::mem::take(&mut travel.debts).into_iter().filter(|(_, until)| *until > now);
         let debts: Vec<_> = debts.map(|(request, _)| Job { request, responder: None }).collect();
@@ -401,123 +237,6 @@ impl State {
             standing.connected(name, Some(&server.info()));
         }
         self.start = Some(server.starts);
-    }
-}
-
-impl Travel {
-    /// Sends a request, or says why not.
-    fn push(&mut self, job: Job, refusal: Option<NodeError>) -> Answers {
-        let is_release = matches!(job.request, Request::Release { .. });
-        let full = self.sent.len() + self.waiting.len() >= BACKLOG && !is_release;
-        let refusal = match &self.phase {
-            Phase::Down(error) => Some(error.clone()),
-            _ if full => Some(NodeError::unsent(Cause::Backlog, "too many requests wait already")),
-            _ => refusal,
-        };
-        if let Some(error) = refusal {
-            self.owe(&job.request);
-            return vec![(job.responder, Err(error))];
-        }
-        match self.phase {
-            Phase::New => {
-                self.phase = Phase::Connecting;
-                self.waiting.push(job);
-                let at = self.reply_time() + self.delay();
-                self.at(at, Event::Connect);
-            }
-            Phase::Connecting => self.waiting.push(job),
-            _ => self.depart(job),
-        }
-        Answers::new()
-    }
-
-    /// A request leaves.
-    fn depart(&mut self, job: Job) {
-        self.last_id += 1;
-        let id = self.last_id;
-        self.sent.insert(id, job);
-        if self.dead.0 || self.draw(self.network.request_loss) {
-            self.die(|dead| &mut dead.0);
-            return;
-        }
-        self.clear.0 = self.clear.0.max(Instant::now() + self.delay());
-        self.at(self.clear.0, Event::Arrive(id));
-    }
-
-    /// When an answer that leaves now is here.
-    fn reply_time(&mut self) -> Instant {
-        self.clear.1 = self.clear.1.max(Instant::now() + self.delay());
-        self.clear.1
-    }
-
-    /// From here on one direction carries nothing; the client notices later.
-    fn die(&mut self, direction: fn(&mut (bool, bool)) -> &mut bool) {
-        let was_dead = self.is_dead();
-        *direction(&mut self.dead) = true;
-        if !was_dead {
-            let notice = self.rng.random_range(Duration::ZERO..=self.network.notice);
-            self.at(Instant::now() + notice, Event::Notice);
-        }
-    }
-
-    fn is_dead(&self) -> bool {
-        self.dead.0 || self.dead.1
-    }
-
-    fn is_broken(&self) -> bool {
-        self.is_dead() || matches!(self.phase, Phase::Down(_) | Phase::Connecting)
-    }
-
-    /// The client gives the connection up: what is under way fails, and what is owed is
-    /// remembered.
-    fn broke(&mut self) -> Answers {
-        if self.phase != Phase::Up {
-            return Answers::new();
-        }
-        let events = std::mem::take(&mut self.events).into_values();
-        let lost = NodeError::new(Cause::Refused, "the connection broke");
-        let sent = std::mem::take(&mut self.sent);
-        sent.values().for_each(|job| self.owe(&job.request));
-        let mut answers: Answers = sent.into_values().map(|job| (job.responder, Err(lost.clone()))).collect();
-        // Dropped under our lock they would call their collectors there.
-        answers.extend(events.filter_map(|event| match event {
-            Event::Again(responder, answer) => Some((Some(responder), answer)),
-            _ => None,
-        }));
-        answers.extend(self.down(NodeError::unsent(Cause::Refused, "no connection")));
-        answers
-    }
-
-    /// Nothing can be sent until a connection comes up.
-    fn down(&mut self, error: NodeError) -> Answers {
-        let waiting = std::mem::take(&mut self.waiting);
-        waiting.iter().for_each(|job| self.owe(&job.request));
-        let answers = waiting.into_iter().map(|job| (job.responder, Err(error.clone()))).collect();
-        (self.phase, self.dead) = (Phase::Down(error), (false, false));
-        let pause = self.rng.random_range(self.pause / 2..=self.pause);
-        self.pause = (self.pause * 2).min(PAUSES.1);
-        let at = Instant::now() + pause + self.delay() + self.delay();
-        self.at(at, Event::Connect);
-        answers
-    }
-
-    fn owe(&mut self, request: &Request) {
-        if let Request::Release { ttl, .. } = request {
-            self.debts.push_back((request.clone(), Instant::now() + *ttl));
-        }
-    }
-
-    fn at(&mut self, time: Instant, event: Event) {
-        self.last_id += 1;
-        self.events.insert((time, self.last_id), event);
-    }
-
-    fn delay(&mut self) -> Duration {
-        self.rng.random_range(self.network.latency.clone())
-    }
-
-    fn draw(&mut self, probability: f64) -> bool {
-        probability > 0.0 && self.rng.random_bool(probability)
     }
 }
 

@@ -8,9 +8,9 @@ use tracing::Instrument;
 use crate::clock::Moment;
 use crate::error::{Cause, LockError, NodeError, NodeFailure, TtlProblem};
 use crate::failpoint;
-use crate::fencing::{FencingToken, MAX_TOKEN, Settlement};
+use crate::fencing::{FencingToken, MAX_FENCE_FLOOR, Settlement};
 use crate::guard::Guard;
-use crate::lease::{Lease, LeaseTerms, RECHECK};
+use crate::lease::{Lease, LeaseTerms};
 use crate::manager::Shared;
 use crate::node::{Reply, Request};
 use crate::quorum::{Outcome, quorum};
@@ -18,11 +18,7 @@ use crate::resource::{Claim, Resource};
 use crate::round::{Asked, Round, Until, Verdict};
 use crate::wait::Backoff;
 
-/// Highest token to begin with: what is left above is enough for centuries of acquisitions, so one
-/// wrong floor cannot use up a resource's tokens.
-const HIGHEST_FLOOR: u64 = MAX_TOKEN - (1 << 40);
-
-/// What is asked for, checked.
+/// What is asked for; [`acquire`] checks it.
 pub(crate) struct Wanted {
     pub(crate) resource: Resource,
     pub(crate) ttl: Duration,
@@ -31,7 +27,6 @@ pub(crate) struct Wanted {
     pub(crate) max_hold: Option<Duration>,
     /// The token must be above this.
     pub(crate) floor: Option<u64>,
-    /// How long to try; `None` for ever. Without patience there is one round.
     pub(crate) patience: Patience,
 }
 
@@ -62,7 +57,7 @@ pub(crate) async fn acquire(shared: Arc<Shared>, wanted: Wanted) -> Result<Guard
 fn floor(wanted: &Wanted) -> Result<FencingToken, LockError> {
     let above = wanted.floor.map_or(Some(0), |floor| floor.checked_add(1));
     let refused = || LockError::InvalidFenceFloor { floor: wanted.floor.unwrap_or_default() };
-    above.filter(|above| *above <= HIGHEST_FLOOR).and_then(FencingToken::new).ok_or_else(refused)
+    above.filter(|above| *above <= MAX_FENCE_FLOOR + 1).and_then(FencingToken::new).ok_or_else(refused)
 }
 
 async fn attempts(
@@ -94,7 +89,7 @@ async fn attempts(
             _ => None,
         };
         let pause = backoff.next(free_in, &shared.chance);
-        tokio::time::sleep(pause.min(left.unwrap_or(pause)).min(RECHECK)).await;
+        tokio::time::sleep(pause.min(left.unwrap_or(pause))).await;
     }
 }
 

@@ -170,8 +170,9 @@ pub enum LockError {
         /// expires. Trying earlier helps only if the holder releases.
         retry_after: Duration,
     },
-    /// Fewer than a quorum of nodes answered.
-    #[error("no quorum of lock nodes answered for `{resource}`: {}", list(nodes))]
+    /// No quorum of nodes granted it, for other reasons than a holder: they did not answer, or may
+    /// not vote.
+    #[error("no quorum of lock nodes granted `{resource}`: {}", list(nodes))]
     #[non_exhaustive]
     Unavailable {
         /// The resource asked for.
@@ -204,7 +205,7 @@ pub enum LockError {
     #[error("max_hold of zero is not possible: it must be above zero")]
     InvalidMaxHold,
     /// Too few tokens are left above the floor asked for. No I/O was done.
-    #[error("fence_floor of {floor} is not possible: tokens end at {}", crate::fencing::MAX_TOKEN)]
+    #[error("fence_floor of {floor} is not possible: at most {} is allowed", crate::fencing::MAX_FENCE_FLOOR)]
     #[non_exhaustive]
     InvalidFenceFloor {
         /// The floor asked for.

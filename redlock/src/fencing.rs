@@ -10,6 +10,10 @@ use std::fmt;
 /// Largest token: Lua counts in doubles, which are exact up to here (2^53 − 1).
 pub(crate) const MAX_TOKEN: u64 = (1 << 53) - 1;
 
+/// Largest floor that [`fence_floor`](crate::LockRequest::fence_floor) takes: the tokens left above
+/// it are enough for centuries of acquisitions, so no floor can use up a resource's tokens.
+pub const MAX_FENCE_FLOOR: u64 = MAX_TOKEN - (1 << 40);
+
 /// A number that grows with every acquisition of a resource, whoever makes it, over whichever
 /// nodes. The thing being protected stores the largest it has seen and refuses smaller ones;
 /// that stops a holder who was paused for longer than its lease.

@@ -74,6 +74,7 @@ pub mod safety {}
 mod config;
 mod guard;
 mod manager;
+#[doc(hidden)]
 pub mod protocol;
 
 pub use config::Builder;
@@ -81,7 +82,7 @@ pub use error::{
     Cause, ConfigError, ExtendError, LockError, LossReason, NodeError, NodeFailure, ReleaseError, Released, RunError,
     TtlProblem,
 };
-pub use fencing::FencingToken;
+pub use fencing::{FencingToken, MAX_FENCE_FLOOR};
 pub use guard::Guard;
 pub use inspect::{Inspection, NodeInspection, NodeState};
 pub use lease::Lease;

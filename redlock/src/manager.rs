@@ -229,7 +229,7 @@ impl LockRequest {
         self
     }
 
-    /// Asks for a token above `stored`, the largest that the thing being protected has seen. For
+    /// Asks for a token above `stored`, at most [`MAX_FENCE_FLOOR`](crate::MAX_FENCE_FLOOR), the largest that the thing being protected has seen. For
     /// the case that it refused one: a client's clock once ran ahead, and the nodes have lost
     /// their counters since.
     pub fn fence_floor(mut self, stored: impl Into<u64>) -> Self {

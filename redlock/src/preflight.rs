@@ -87,7 +87,9 @@ fn warnings_of(preflight: &NodePreflight) -> Vec<String> {
             }
             if info.clock_ahead_ms.unsigned_abs() > CLOCK_OFF_MS {
                 let ahead = info.clock_ahead_ms;
-                warn(format!("its clock is {ahead} ms ahead of ours; its uptime is not believed"));
+                warn(format!(
+                    "its clock differs from ours by {ahead:+} ms, more than the {CLOCK_OFF_MS} ms allowed; its uptime is not believed"
+                ));
             }
         }
     }

@@ -51,7 +51,6 @@ impl Renewals {
             return;
         };
         if self.insert(lease, at) {
-            // Without a runtime (a lease extended by a foreign executor) the next caller starts it.
             let running = Running { renewals: Arc::clone(self) };
             if let Ok(runtime) = Handle::try_current() {
                 runtime.spawn(run(running));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::chance::Chance;
 
-/// Longest pause: a release is noticed within it, also where nobody tells.
+/// Longest pause: a release is noticed within it.
 const LONGEST: Duration = Duration::from_millis(100);
 /// Shortest pause: about the round trip that another contender needs to finish its round.
 const SHORTEST: Duration = Duration::from_millis(2);

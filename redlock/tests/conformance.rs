@@ -2,26 +2,25 @@
 
 use redlock::node::suite::conformance;
 use redlock::{RedisNode, SimNetwork, SimNode};
-use testkit::RedisServer;
 
 use crate::support::millis;
 
 #[tokio::test]
 async fn redis_node() {
-    let server = RedisServer::start().await.unwrap();
+    let server = testkit::shared_redis(1).await.unwrap().remove(0);
     conformance(RedisNode::open(&server.url()).unwrap()).await;
 }
 
 #[tokio::test]
 async fn redis_node_over_resp3() {
-    let server = RedisServer::start().await.unwrap();
+    let server = testkit::shared_redis(1).await.unwrap().remove(0);
     let url = format!("{}?protocol=resp3", server.url());
     conformance(RedisNode::open(&url).unwrap()).await;
 }
 
 #[tokio::test]
 async fn redis_node_by_the_callers_own_factory() {
-    let server = RedisServer::start().await.unwrap();
+    let server = testkit::shared_redis(1).await.unwrap().remove(0);
     let url = server.url();
     let node = RedisNode::from_factory("mine", move || {
         let url = url.clone();

@@ -20,7 +20,7 @@ fn a_guard_dropped_outside_a_runtime_releases() {
 }
 
 #[test]
-fn a_manager_outlives_the_runtime_of_its_first_use() {
+fn alone_a_manager_outlives_the_runtime_of_its_first_use() {
     let servers = Runtime::new().unwrap();
     let servers = (servers.block_on(RedisServer::fleet(3)).unwrap(), servers);
     let redlock = over(&servers.0).build().unwrap();
@@ -59,7 +59,7 @@ async fn a_dropped_manager_still_delivers_its_releases() {
 }
 
 #[test]
-fn a_guard_is_renewed_when_the_runtime_of_another_ends() {
+fn alone_a_guard_is_renewed_when_the_runtime_of_another_ends() {
     let (first, second) = (Runtime::new().unwrap(), Runtime::new().unwrap());
     let servers = second.block_on(RedisServer::fleet(1)).unwrap();
     let redlock = over(&servers).build().unwrap();

@@ -51,17 +51,17 @@ async fn never_two_inside_and_all_done() {
 async fn a_held_lock_is_contended_with_the_time_it_has_left() {
     let servers = RedisServer::fleet(3).await.unwrap();
     let (one, other) = (connected(&servers).await, connected(&servers).await);
-    let guard = one.lock("order:42").ttl(4 * SECOND).await.unwrap();
+    let guard = one.lock("order:42").ttl(9 * SECOND).await.unwrap();
     match other.try_lock("order:42").await {
         Err(LockError::Contended { retry_after, .. }) => {
-            assert!(retry_after <= 4 * SECOND && retry_after > 3 * SECOND, "{retry_after:?}");
+            assert!(retry_after <= 9 * SECOND && retry_after > 5 * SECOND, "{retry_after:?}");
         }
         other => panic!("{other:?}"),
     }
     match other.lock("order:42").wait(millis(120)).await {
         Err(LockError::TimedOut { last, waited, .. }) => {
             assert!(matches!(*last, LockError::Contended { .. }), "{last:?}");
-            assert!(waited >= millis(120) && waited < SECOND, "{waited:?}");
+            assert!(waited >= millis(120) && waited < 5 * SECOND, "{waited:?}");
         }
         other => panic!("{other:?}"),
     }

@@ -112,7 +112,7 @@ async fn a_late_heal_or_extend_leaves_no_key_behind() {
 }
 
 #[tokio::test]
-async fn a_lock_is_held_no_longer_than_allowed() {
+async fn alone_a_lock_is_held_no_longer_than_allowed() {
     let servers = RedisServer::fleet(3).await.unwrap();
     let redlock = connected(&servers).await;
     let guard = redlock.lock("job").ttl(millis(600)).max_hold(millis(1_500)).await.unwrap();

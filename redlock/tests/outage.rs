@@ -133,7 +133,7 @@ async fn an_outage_is_waited_out() {
     waiting.await.unwrap().unwrap().release().await.unwrap();
 }
 
-/// A node that hangs for longer than its connection is kept is reimpatient once it runs again.
+/// A node that hangs for longer than its connection is kept is connected to again once it runs again.
 #[tokio::test]
 async fn a_connection_that_stalls_is_given_up_and_replaced() {
     let servers = RedisServer::fleet(1).await.unwrap();

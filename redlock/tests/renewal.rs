@@ -134,7 +134,7 @@ async fn an_extension_needs_a_quorum_of_all_nodes() {
 }
 
 #[tokio::test]
-async fn renewal_goes_on_over_a_short_outage() {
+async fn alone_renewal_goes_on_over_a_short_outage() {
     let servers = RedisServer::fleet(3).await.unwrap();
     let redlock = impatient(&servers).await;
     let guard = redlock.lock("job").ttl(2 * SECOND).await.unwrap();
@@ -152,7 +152,7 @@ async fn renewal_goes_on_over_a_short_outage() {
 /// Thousands of leases, and a node that answers nobody for a while: a renewal that comes late is
 /// still a renewal.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_leases_survive_a_stall() {
+async fn alone_many_leases_survive_a_stall() {
     let servers = RedisServer::fleet(1).await.unwrap();
     let redlock = impatient(&servers).await;
     let mut guards = Vec::new();

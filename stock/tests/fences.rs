@@ -94,9 +94,11 @@ async fn the_largest_token_of_all_is_an_error_and_not_a_wait() {
     let backend = Backend::sqlite().await;
     let repository = backend.redlocked(&sim_locks());
     let key = suite::make(repository.as_ref(), 10).await;
-    set_fence(&backend, key, MAX_INTEGER).await;
-    let error = repository.apply(key, Operation::Lock, suite::quantity(1)).await.unwrap_err();
-    assert_eq!(error.code(), "stale_fence", "{error:?}");
+    for stored in [redlock::MAX_FENCE_FLOOR + 1, MAX_INTEGER] {
+        set_fence(&backend, key, stored).await;
+        let error = repository.apply(key, Operation::Lock, suite::quantity(1)).await.unwrap_err();
+        assert_eq!(error.code(), "stale_fence", "{stored}: {error:?}");
+    }
     assert_eq!(backend.store.read(key).await.unwrap().unwrap().version, 0);
 }
 

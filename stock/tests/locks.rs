@@ -69,7 +69,9 @@ async fn a_lease_that_ran_out_before_the_commit_writes_nothing() {
         let repository = repository.clone();
         async move { repository.apply(key, Operation::Lock, suite::quantity(1)).await }
     });
-    tokio::time::sleep(SOON).await;
+    for node in &nodes {
+        testkit::eventually(Duration::from_secs(10), || async { !node.keys("lock:*").await.is_empty() }).await;
+    }
     for node in &nodes {
         node.kill().await.unwrap();
     }

@@ -18,7 +18,7 @@ async fn row_lock_on_sqlite() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn row_lock_on_mariadb() {
-    let backend = Backend::mariadb().await;
+    let backend = Backend::shared().await;
     suite::check(backend.row_lock(), backend.store.clone()).await;
 }
 
@@ -30,7 +30,7 @@ async fn redlock_on_sqlite() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redlock_on_five_redis_servers_and_mariadb() {
-    let (nodes, backend) = tokio::join!(RedisServer::fleet(5), Backend::mariadb());
+    let (nodes, backend) = tokio::join!(RedisServer::fleet(5), Backend::shared());
     let nodes = nodes.unwrap();
     suite::check(backend.redlocked(&locks(&nodes)), backend.store.clone()).await;
 }
@@ -39,7 +39,7 @@ async fn redlock_on_five_redis_servers_and_mariadb() {
 /// processes: each has its own connections, and the two lock clients share nothing but the nodes.
 #[tokio::test(flavor = "multi_thread")]
 async fn row_lock_and_redlock_side_by_side_on_mariadb_lose_nothing() {
-    let (nodes, backend) = tokio::join!(RedisServer::fleet(5), Backend::mariadb());
+    let (nodes, backend) = tokio::join!(RedisServer::fleet(5), Backend::shared());
     let nodes = nodes.unwrap();
     let second: Arc<_> = RowLock::new(migrated(&backend.url).await).into();
     let side_by_side =

@@ -45,7 +45,7 @@ const NEEDS: [Need; 3] = [
     Need {
         what: "MariaDB (mariadbd and mariadb-install-db) or MySQL (mysqld)",
         packages: &["mariadb-server"],
-        present: || on_path("mariadbd") || on_path("mysqld"),
+        present: || on_path("mariadbd") && on_path("mariadb-install-db") || on_path("mysqld"),
         replaceable: true,
     },
     Need {

@@ -18,7 +18,7 @@ use redlock::{Guard, LockError, Redlock};
 use super::StockRepository;
 use super::change::Change;
 use crate::error::RepositoryError;
-use crate::operation::{Id, MAX_INTEGER, Operation, Quantity, StockKey};
+use crate::operation::{Id, Operation, Quantity, StockKey};
 use crate::record::StockRecord;
 use crate::store::{BoxFuture, Creation, Store};
 
@@ -57,8 +57,8 @@ impl Redlocked {
         let mut floor = 0;
         for _ in 1..LEASES {
             match self.change_above(floor, change, until).await {
-                // No token is above the largest.
-                Err(RepositoryError::StaleFence { stored, fence, key }) if stored < MAX_INTEGER => {
+                // Above it there is no floor to ask for.
+                Err(RepositoryError::StaleFence { stored, fence, key }) if stored <= redlock::MAX_FENCE_FLOOR => {
                     tracing::info!(%key, fence, stored, "a lease was stale; taking another one");
                     floor = stored;
                 }

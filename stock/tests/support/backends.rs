@@ -28,6 +28,11 @@ impl Backend {
         Self { store: migrated(&url).await, url, _folder: Some(folder), server: None }
     }
 
+    /// A MariaDB or MySQL that nobody hurts: the one the environment named, or its own.
+    pub(crate) async fn shared() -> Self {
+        Self::on(testkit::shared_sql().await.unwrap()).await
+    }
+
     /// A MariaDB or MySQL of its own.
     pub(crate) async fn mariadb() -> Self {
         Self::on(SqlServer::start().await.unwrap()).await

@@ -9,10 +9,16 @@ for i = 1, n do
     return 0
   end
 end
+local counters = {}
+for i = 1, n do
+  counters[i] = tonumber(redis.call('GET', KEYS[n + i]) or 0)
+  if not counters[i] then
+    return redis.error_reply('BADCOUNTER ' .. KEYS[n + i] .. ' holds no token below 2^53 - 1')
+  end
+end
 for i = 1, n do
   redis.call('SET', KEYS[i], ARGV[1], 'NX', 'PX', ARGV[2])
-  local counter = tonumber(redis.call('GET', KEYS[n + i]) or 0)
-  if counter and counter < tonumber(ARGV[3]) then
+  if counters[i] < tonumber(ARGV[3]) then
     redis.call('SET', KEYS[n + i], ARGV[3], 'PX', ARGV[4])
   end
 end

@@ -17,7 +17,7 @@ use crate::standing::Standing;
 
 /// Most requests that wait for a node, under way included. A hung node must not eat memory.
 pub(super) const BACKLOG: usize = 16 * 1024;
-/// Releases owed to a node that is down; each was preceded by an acquire that reached it.
+/// Most releases owed to a node that is down; past it keys end with their ttl.
 const DEBTS: usize = BACKLOG;
 
 /// A request on its way.

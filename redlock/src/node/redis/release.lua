@@ -1,4 +1,4 @@
--- Deletes every key that holds the claim's value, and tells those who wait for it.
+-- Deletes every key that holds the claim's value, and tells whoever listens on its channel.
 -- KEYS: the lock keys. ARGV: value.
 -- Answers 1 where every key held the value, else 0.
 local all = 1

@@ -1,6 +1,6 @@
 //! Records in a SQLite file: the embedded default, with the same guarantees for one machine.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{Sqlite, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
@@ -57,10 +57,12 @@ impl SqliteStore {
             .journal_mode(SqliteJournalMode::Wal)
             // Without it, commits since the last checkpoint are lost with the power.
             .synchronous(SqliteSynchronous::Full);
-        let pool = || SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT);
         // The writer comes first: it is the one that makes the file and turns WAL on.
-        let writer = pool().max_connections(1).connect_with(options.clone()).await?;
-        let readers = pool().max_connections(READERS).connect_lazy_with(options);
+        let writer = writer(&options).await?;
+        let readers = SqlitePoolOptions::new()
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .max_connections(READERS)
+            .connect_lazy_with(options);
         Ok(Self { writer, readers })
     }
 
@@ -92,6 +94,21 @@ impl SqliteStore {
         // Removed again in between is the one way for it not to be there.
         let record = self.read_record(key).await?;
         record.map(wrap).ok_or(StoreError::Conflict(None))
+    }
+}
+
+/// The connection that writes. Turning WAL on waits for nobody, whatever the busy timeout says, so
+/// of several processes that open a new file at once all but one have to try again.
+async fn writer(options: &SqliteConnectOptions) -> Result<SqlitePool, StoreError> {
+    let until = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        let pool = SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT).max_connections(1);
+        match pool.connect_with(options.clone()).await.map_err(StoreError::from) {
+            Err(StoreError::Conflict(_)) if Instant::now() < until => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            outcome => return outcome,
+        }
     }
 }
 

@@ -11,11 +11,11 @@ use crate::failpoint;
 use crate::fencing::{FencingToken, MAX_FENCE_FLOOR, Settlement};
 use crate::guard::Guard;
 use crate::lease::{Lease, LeaseTerms};
-use crate::manager::Shared;
 use crate::node::{Reply, Request};
 use crate::quorum::{Outcome, quorum};
 use crate::resource::{Claim, Resource};
 use crate::round::{Asked, Round, Until, Verdict};
+use crate::shared::Shared;
 use crate::wait::Backoff;
 
 /// What is asked for; [`acquire`] checks it.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Cause, NodeError, NodeFailure};
-use crate::manager::Shared;
 use crate::node::{KeyState, Reply, Request};
 use crate::resource::Resource;
 use crate::round::{Asked, Round, Until};
+use crate::shared::Shared;
 
 /// What every node knows of a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]

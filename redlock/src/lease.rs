@@ -11,11 +11,11 @@ use crate::clock::Moment;
 use crate::error::{ExtendError, LossReason, Released};
 use crate::failpoint;
 use crate::fencing::FencingToken;
-use crate::manager::Shared;
 use crate::node::{Reply, Request};
 use crate::quorum::Outcome;
 use crate::resource::Claim;
 use crate::round::{Asked, Round, Until, Verdict};
+use crate::shared::Shared;
 
 /// Timers do not count the time a machine is suspended, so whoever waits looks at the clock at
 /// least this often.

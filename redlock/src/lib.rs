@@ -49,6 +49,7 @@ mod fencing;
 mod memory;
 mod quorum;
 mod resource;
+mod terms;
 mod validity;
 
 mod error;
@@ -66,6 +67,7 @@ mod lease;
 mod preflight;
 mod renewal;
 mod round;
+mod shared;
 mod wait;
 
 #[doc = include_str!("../docs/safety.md")]

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Cause, NodeError, NodeFailure};
-use crate::manager::Shared;
 use crate::node::{NodeInfo, Reply, Request, Role};
 use crate::round::{Asked, Round, Until};
+use crate::shared::Shared;
 
 /// A connection that is not up yet gets this long on top of the node timeout.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -1,0 +1,160 @@
+//! What every handle, guard and background task of one manager shares, and what they do with all
+//! of its nodes at once.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::chance::Chance;
+use crate::clock::Clock;
+use crate::error::{Cause, NodeError};
+use crate::fencing::{FencingToken, MAX_TOKEN};
+use crate::memory::Memory;
+use crate::node::Request;
+use crate::renewal::Renewals;
+use crate::resource::{Claim, owner_value};
+use crate::round::{Asked, Nodes, Round, Until};
+use crate::terms::Terms;
+
+/// What every handle, guard and background task of one manager shares.
+pub(crate) struct Shared {
+    pub(crate) nodes: Nodes,
+    pub(crate) terms: Terms,
+    pub(crate) wait: Option<Duration>,
+    pub(crate) prefix: String,
+    pub(crate) owner: String,
+    pub(crate) clock: Clock,
+    pub(crate) chance: Chance,
+    pub(crate) memory: Memory,
+    pub(crate) renewals: Arc<Renewals>,
+    releases: Arc<Releases>,
+    last_id: AtomicU64,
+    /// Whether every node has been met; see [`Shared::meet`].
+    met: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        nodes: Nodes,
+        terms: Terms,
+        identity: (String, String),
+        wait: Option<Duration>,
+        time: (Clock, Chance),
+    ) -> Self {
+        let (prefix, owner) = identity;
+        let (clock, chance) = time;
+        Self {
+            nodes,
+            terms,
+            wait,
+            prefix,
+            owner,
+            clock,
+            chance,
+            memory: Memory::default(),
+            renewals: Renewals::new(clock),
+            releases: Arc::default(),
+            last_id: AtomicU64::new(0),
+            met: AtomicBool::new(false),
+        }
+    }
+
+    /// A value no other attempt ever has.
+    pub(crate) fn fresh_value(&self) -> String {
+        owner_value(&self.owner, self.chance.bytes())
+    }
+
+    /// Before its first lock a manager meets every node, at most for the node timeout: only who
+    /// has met two nodes can see that they are one server.
+    pub(crate) async fn meet(&self) {
+        if self.met.load(Ordering::Relaxed) {
+            return;
+        }
+        let round = Round::ask(&self.nodes, |_| Asked::Request(Request::Info));
+        round.wait(Until::Complete, self.terms.node_timeout).await;
+        self.met.store(true, Ordering::Relaxed);
+    }
+
+    /// A token to ask for: the time of day in microseconds, so that counters that were lost do not
+    /// start from nothing, and above the last one this process saw, so that nodes agree.
+    pub(crate) fn proposal(&self, keys: &[String]) -> FencingToken {
+        let by_time = FencingToken::new(self.clock.unix_micros().min(MAX_TOKEN));
+        let by_memory = self.memory.largest(keys).and_then(FencingToken::next);
+        by_time.max(by_memory).unwrap_or(FencingToken::ZERO)
+    }
+
+    /// Waits until no release is under way and no node is owed one.
+    pub(crate) async fn all_released(&self) {
+        self.releases.none_left().await;
+        while self.nodes.iter().any(|node| node.owed() > 0) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    pub(crate) fn next_id(&self) -> u64 {
+        self.last_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Sends the release of `claim` to every node that may hold it; needs no runtime, and nobody
+    /// has to wait for it. `acquired` is the round that never reached the others; `None` where
+    /// the lease was healed since, on whatever node.
+    pub(crate) fn release(&self, claim: &Arc<Claim>, acquired: Option<&Round>) -> Arc<Round> {
+        let under_way = Some(Box::new(self.releases.begin()) as Box<dyn Send>);
+        let ttl = self.terms.max_ttl;
+        Round::ask_and_keep(&self.nodes, under_way, |node| {
+            if acquired.is_none_or(|round| round.may_have_reached(node)) {
+                Asked::Request(Request::Release { claim: Arc::clone(claim), ttl })
+            } else {
+                Asked::Answer(Err(NodeError::unsent(Cause::Refused, "the node never saw the request")))
+            }
+        })
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.renewals.close();
+    }
+}
+
+/// Counts the releases under way.
+#[derive(Default)]
+struct Releases {
+    count: Mutex<usize>,
+    none: Notify,
+}
+
+impl Releases {
+    fn begin(self: &Arc<Self>) -> Release {
+        *self.count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        Release { of: Arc::clone(self) }
+    }
+
+    async fn none_left(&self) {
+        loop {
+            let mut none = std::pin::pin!(self.none.notified());
+            none.as_mut().enable();
+            if *self.count.lock().unwrap_or_else(PoisonError::into_inner) == 0 {
+                return;
+            }
+            none.await;
+        }
+    }
+}
+
+/// One release under way.
+struct Release {
+    of: Arc<Releases>,
+}
+
+impl Drop for Release {
+    fn drop(&mut self) {
+        let mut count = self.of.count.lock().unwrap_or_else(PoisonError::into_inner);
+        *count -= 1;
+        if *count == 0 {
+            self.of.none.notify_waiters();
+        }
+    }
+}

@@ -109,9 +109,10 @@ impl<'a> Attempt<'a> {
         // Taken before the first byte is sent: the nodes' clocks can only start later.
         let start = shared.clock.now();
         let claim = Arc::new(Claim::new(Arc::clone(keys), shared.fresh_value()));
-        let proposal = shared.proposal(keys).max(floor);
+        let span = 1;
+        let proposal = shared.proposal(keys, floor, span);
         let round = Round::ask(&shared.nodes, |_| {
-            Asked::Request(Request::Acquire { claim: Arc::clone(&claim), ttl, proposal })
+            Asked::Request(Request::Acquire { claim: Arc::clone(&claim), ttl, proposal, span })
         });
         Self { shared, claim, start, round, won: false }
     }

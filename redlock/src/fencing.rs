@@ -57,10 +57,16 @@ impl FencingToken {
         Self(self.0 + by)
     }
 
-    /// The next larger token, if there is one.
+    /// The token so much larger, if there is one.
     #[must_use]
-    pub(crate) fn next(self) -> Option<Self> {
-        Self::new(self.0 + 1)
+    pub(crate) fn above(self, by: u64) -> Option<Self> {
+        Self::new(self.0.saturating_add(by))
+    }
+
+    /// The token so much smaller, or the smallest.
+    #[must_use]
+    pub(crate) fn below(self, by: u64) -> Self {
+        Self(self.0.saturating_sub(by))
     }
 }
 
@@ -83,12 +89,13 @@ impl From<FencingToken> for i64 {
     }
 }
 
-/// What a granting node answers when its counter stands at `counter`: larger than anything it
-/// granted before, and at least the proposal. `None` where the counter is used up.
+/// What a granting node answers when its counter stands at `counter`: the top of `span` tokens, all
+/// larger than anything it granted before, and at least the proposal. `None` where the counter is
+/// used up.
 #[must_use]
-pub fn granted(counter: Option<FencingToken>, proposal: FencingToken) -> Option<FencingToken> {
+pub fn granted(counter: Option<FencingToken>, proposal: FencingToken, span: u32) -> Option<FencingToken> {
     match counter {
-        Some(counter) => Some(counter.next()?.max(proposal)),
+        Some(counter) => Some(counter.above(span.into())?.max(proposal)),
         None => Some(proposal),
     }
 }
@@ -154,11 +161,18 @@ mod tests {
 
     #[test]
     fn a_grant_is_above_the_counter_and_at_least_the_proposal() {
-        assert_eq!(granted(None, token(7)), Some(token(7)));
-        assert_eq!(granted(Some(token(3)), token(7)), Some(token(7)));
-        assert_eq!(granted(Some(token(7)), token(7)), Some(token(8)));
-        assert_eq!(granted(Some(token(9)), token(7)), Some(token(10)));
-        assert_eq!(granted(Some(token(MAX_TOKEN)), token(7)), None);
+        assert_eq!(granted(None, token(7), 1), Some(token(7)));
+        assert_eq!(granted(Some(token(3)), token(7), 1), Some(token(7)));
+        assert_eq!(granted(Some(token(7)), token(7), 1), Some(token(8)));
+        assert_eq!(granted(Some(token(9)), token(7), 1), Some(token(10)));
+        assert_eq!(granted(Some(token(MAX_TOKEN)), token(7), 1), None);
+    }
+
+    #[test]
+    fn a_whole_range_is_above_the_counter() {
+        assert_eq!(granted(Some(token(3)), token(7), 4), Some(token(7)));
+        assert_eq!(granted(Some(token(4)), token(7), 4), Some(token(8)));
+        assert_eq!(granted(Some(token(MAX_TOKEN - 3)), token(7), 4), None);
     }
 
     #[test]

@@ -65,14 +65,17 @@ pub trait Node: fmt::Debug + Send + Sync + 'static {
 #[non_exhaustive]
 pub enum Request {
     /// Set every key of the claim to its value for `ttl`, if none of them is there; all or none.
-    /// Move every key's counter to one token above all of them, at least `proposal`.
+    /// Move every key's counter to one number, at least `span` above all of them and at least
+    /// `proposal`: the top of a range of tokens that nobody else gets.
     Acquire {
         /// Keys and value.
         claim: Arc<Claim>,
         /// Lease time; whole milliseconds count, rounded up.
         ttl: Duration,
-        /// The smallest token that will do.
+        /// The smallest top that will do.
         proposal: FencingToken,
+        /// How many tokens are wanted, at least one.
+        span: u32,
     },
     /// Where every key holds the claim's value, let no counter stand below `token`.
     Raise {
@@ -124,7 +127,7 @@ pub enum Request {
 pub enum Reply {
     /// To acquire: every key is now held by the claim.
     Granted {
-        /// Where the counters stand now.
+        /// Where the counters stand now: the top of the range.
         token: FencingToken,
     },
     /// To acquire: somebody else holds a key.
@@ -137,7 +140,11 @@ pub enum Reply {
     /// To raise, extend, heal and release: not every key held the claim's value.
     NotHeld,
     /// To release: every key held the claim's value and is gone.
-    Released,
+    Released {
+        /// How many clients wait for a key's release on this node, as far as it knows; those of this
+        /// manager included.
+        listeners: usize,
+    },
     /// To inspect: one state a key, in the order asked.
     Keys(Vec<KeyState>),
     /// To info; `None` where the user may not ask.

@@ -77,12 +77,15 @@ impl Shared {
         self.met.store(true, Ordering::Relaxed);
     }
 
-    /// A token to ask for: the time of day in microseconds, so that counters that were lost do not
-    /// start from nothing, and above the last one this process saw, so that nodes agree.
-    pub(crate) fn proposal(&self, keys: &[String]) -> FencingToken {
-        let by_time = FencingToken::new(self.clock.unix_micros().min(MAX_TOKEN));
-        let by_memory = self.memory.largest(keys).and_then(FencingToken::next);
-        by_time.max(by_memory).unwrap_or(FencingToken::ZERO)
+    /// The top of `span` tokens to ask for, none below `floor`: the time of day in microseconds, so
+    /// that counters that were lost do not start from nothing, and above the last one this process
+    /// saw, so that nodes agree.
+    pub(crate) fn proposal(&self, keys: &[String], floor: FencingToken, span: u32) -> FencingToken {
+        let span = u64::from(span);
+        let by_time = FencingToken::new(self.clock.unix_micros().min(MAX_TOKEN)).unwrap_or(FencingToken::ZERO);
+        let first = by_time.max(floor);
+        let by_memory = self.memory.largest(keys).and_then(|last| last.above(span));
+        first.above(span - 1).max(by_memory).unwrap_or(first)
     }
 
     /// Waits until no release is under way and no node is owed one.

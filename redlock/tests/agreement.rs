@@ -30,7 +30,7 @@ struct Operation {
 
 #[derive(Clone, Debug)]
 enum Verb {
-    Acquire { ttl: Duration, proposal: u64 },
+    Acquire { ttl: Duration, proposal: u64, span: u32 },
     Raise { token: u64 },
     Extend { ttl: Duration, token: u64 },
     Heal { ttl: Duration, token: u64 },
@@ -42,7 +42,7 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
     let ttl = || prop::sample::select(&TTLS[..]).prop_map(Duration::from_secs);
     let small = || prop_oneof![30 => 0_u64..40, 1 => (1_u64 << 53) - 3..1 << 53];
     let verb = prop_oneof![
-        4 => (ttl(), small()).prop_map(|(ttl, proposal)| Verb::Acquire { ttl, proposal }),
+        4 => (ttl(), small(), 1..5_u32).prop_map(|(ttl, proposal, span)| Verb::Acquire { ttl, proposal, span }),
         2 => small().prop_map(|token| Verb::Raise { token }),
         2 => (ttl(), small()).prop_map(|(ttl, token)| Verb::Extend { ttl, token }),
         2 => (ttl(), small()).prop_map(|(ttl, token)| Verb::Heal { ttl, token }),
@@ -60,7 +60,9 @@ impl Operation {
         let claim = Arc::new(Claim::new(Arc::clone(&keys), format!("owner {}", self.owner)));
         let number = |number| FencingToken::new(number).unwrap();
         match self.verb {
-            Verb::Acquire { ttl, proposal } => Request::Acquire { claim, ttl, proposal: number(proposal) },
+            Verb::Acquire { ttl, proposal, span } => {
+                Request::Acquire { claim, ttl, proposal: number(proposal), span }
+            },
             Verb::Raise { token } => Request::Raise { claim, token: number(token) },
             Verb::Extend { ttl, token } => Request::Extend { claim, ttl, token: number(token) },
             Verb::Heal { ttl, token } => Request::Heal { claim, ttl, token: number(token) },

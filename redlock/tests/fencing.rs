@@ -193,7 +193,7 @@ async fn scripts_sent(server: &RedisServer) -> i64 {
 }
 
 #[tokio::test]
-async fn a_lock_and_its_release_cost_one_command_each_on_every_node() {
+async fn a_lock_and_its_release_cost_one_command_each_at_most() {
     let servers = RedisServer::fleet(5).await.unwrap();
     let redlock = connected(&servers).await;
     redlock.lock("order:42").renew(false).await.unwrap().release().await.unwrap();
@@ -208,7 +208,9 @@ async fn a_lock_and_its_release_cost_one_command_each_on_every_node() {
     }
     assert!(redlock.close(SECOND).await);
     for (server, before) in servers.iter().zip(before) {
-        assert_eq!(scripts_sent(server).await - before, 200, "100 locks, 100 releases");
+        let sent = scripts_sent(server).await - before;
+        // A release that waits for the node may travel with the next acquire.
+        assert!((100..=200).contains(&sent), "100 locks, 100 releases in {sent} commands");
         let all = command(server, &["INFO", "commandstats"]).await;
         let all = all.text().unwrap();
         assert!(!all.contains("cmdstat_eval:"), "{all}");

@@ -1,8 +1,10 @@
 //! A lock node that is a Redis server: one ordered connection, kept up in the background.
 
 mod address;
+mod connect;
 mod driver;
 mod info;
+mod link;
 mod queue;
 mod script;
 mod wire;
@@ -13,10 +15,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::io::tcp::TcpSettings;
-use redis::{AsyncConnectionConfig, Client, RedisResult};
+use redis::{Client, RedisResult};
 
-use self::queue::Queue;
+use self::queue::{Next, Queue};
 use self::wire::{Pipelined, Routed, Wire};
 use crate::error::{Cause, ConfigError};
 use crate::node::{Node, Request, Responder};
@@ -71,15 +72,11 @@ impl RedisNode {
         let info = client.get_connection_info();
         let name = address::name(info.addr());
         let secret = info.redis_settings().password().map(ToOwned::to_owned);
-        // A request is one small write; without this it would wait for the last answer's
-        // acknowledgement.
-        let tcp = TcpSettings::default().set_nodelay(true);
-        let client = Client::open(info.clone().set_tcp_settings(tcp)).unwrap_or(client);
         let connect = move || {
             let client = client.clone();
-            async move { client.get_multiplexed_async_connection_with_config(&config()).await }
+            Box::pin(async move { connect::connect(&client).await }) as Connecting
         };
-        Self::with_secret(name, secret, connect)
+        Self::connecting(name, secret, Arc::new(connect))
     }
 
     /// A node behind any connection of the redis crate to one server, made by `connect` whenever
@@ -145,12 +142,6 @@ fn choose_crypto() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// Nothing in the client may give up on a request on its own: the order of what reached the node
-/// would be lost.
-fn config() -> AsyncConnectionConfig {
-    AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT_TIMEOUT)).set_response_timeout(None)
-}
-
 impl Node for RedisNode {
     fn name(&self) -> &str {
         &self.name
@@ -169,8 +160,10 @@ impl Node for RedisNode {
     }
 
     fn send(&self, request: Request, responder: Responder) {
-        if self.queue.push(request, responder) {
-            driver::start(&self.queue, &self.connect);
+        match self.queue.push(request, responder) {
+            Next::Start => driver::start(&self.queue, &self.connect),
+            Next::Send(driver) => self.queue.send(&driver),
+            Next::Nothing => {}
         }
     }
 }

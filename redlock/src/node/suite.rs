@@ -83,7 +83,7 @@ fn claim(keys: &Arc<[String]>) -> Arc<Claim> {
 }
 
 fn acquire(claim: &Arc<Claim>, ttl: Duration) -> Request {
-    Request::Acquire { claim: Arc::clone(claim), ttl, proposal: FencingToken::ZERO }
+    Request::Acquire { claim: Arc::clone(claim), ttl, proposal: FencingToken::ZERO, span: 1 }
 }
 
 fn extend(claim: &Arc<Claim>, ttl: Duration) -> Request {
@@ -128,9 +128,9 @@ impl Bench {
         self.granted(&first, TTL, "a free key is granted").await;
         let again = self.ask(acquire(&second, TTL)).await;
         assert_held(&again, "a held key is refused, with the time it has to live");
-        self.expect(release(&first), Reply::Released, "the holder releases").await;
+        self.expect(release(&first), Reply::Released { listeners: 0 }, "the holder releases").await;
         self.granted(&second, TTL, "a released key is free").await;
-        self.expect(release(&second), Reply::Released, "the holder releases").await;
+        self.expect(release(&second), Reply::Released { listeners: 0 }, "the holder releases").await;
     }
 
     async fn takes_several_keys_or_none(&self) {
@@ -144,10 +144,10 @@ impl Bench {
         let Ok(Reply::Keys(states)) = states else { panic!("inspect answers keys: {states:?}") };
         assert_eq!(states[0], KeyState::Free, "a refused acquire leaves no key behind");
         assert_eq!(states[2], KeyState::Free, "a refused acquire leaves no key behind");
-        self.expect(release(&holder), Reply::Released, "the holder releases").await;
+        self.expect(release(&holder), Reply::Released { listeners: 0 }, "the holder releases").await;
         self.granted(&wanting, TTL, "all free keys are granted").await;
         self.expect(extend(&wanting, TTL), Reply::Done, "all held keys are extended").await;
-        self.expect(release(&wanting), Reply::Released, "all held keys are released").await;
+        self.expect(release(&wanting), Reply::Released { listeners: 0 }, "all held keys are released").await;
     }
 
     async fn extends_only_what_is_held(&self) {
@@ -157,7 +157,7 @@ impl Bench {
         self.granted(&holder, TTL, "nor made by an extend").await;
         self.expect(extend(&other, TTL), Reply::NotHeld, "another's key is not extended").await;
         self.expect(extend(&holder, TTL), Reply::Done, "one's own key is extended").await;
-        self.expect(release(&holder), Reply::Released, "the holder releases").await;
+        self.expect(release(&holder), Reply::Released { listeners: 0 }, "the holder releases").await;
     }
 
     async fn never_shortens(&self) {
@@ -168,7 +168,7 @@ impl Bench {
         self.expect(extend(&holder, short), Reply::Done, "a held key is extended").await;
         let Some(left) = self.remaining(&keys).await else { panic!("the key is held") };
         assert!(left > short, "an extend never shortens: {left:?}");
-        self.expect(release(&holder), Reply::Released, "the holder releases").await;
+        self.expect(release(&holder), Reply::Released { listeners: 0 }, "the holder releases").await;
     }
 
     async fn releases_only_its_own(&self) {
@@ -178,7 +178,7 @@ impl Bench {
         self.granted(&holder, TTL, "a free key is granted").await;
         self.expect(release(&other), Reply::NotHeld, "another's key is not released").await;
         self.expect(extend(&holder, TTL), Reply::Done, "and stays held").await;
-        self.expect(release(&holder), Reply::Released, "the holder releases").await;
+        self.expect(release(&holder), Reply::Released { listeners: 0 }, "the holder releases").await;
         self.expect(release(&holder), Reply::NotHeld, "once").await;
     }
 
@@ -199,7 +199,7 @@ impl Bench {
             },
             other => panic!("inspect answers keys: {other:?}"),
         }
-        self.expect(release(&holder), Reply::Released, "inspecting does not release").await;
+        self.expect(release(&holder), Reply::Released { listeners: 0 }, "inspecting does not release").await;
         self.expect(inspect(), free, "a released key is free").await;
     }
 
@@ -208,16 +208,16 @@ impl Bench {
         let both: Arc<[String]> = [&one[..], &both[..]].concat().into();
         let proposal = FencingToken::ZERO.raised_by(1_000);
         let claim_one = claim(&one);
-        let request = Request::Acquire { claim: Arc::clone(&claim_one), ttl: TTL, proposal };
+        let request = Request::Acquire { claim: Arc::clone(&claim_one), ttl: TTL, proposal, span: 1 };
         let Ok(Reply::Granted { token }) = self.ask(request).await else { panic!("granted") };
         assert_eq!(token, proposal, "a new counter starts at the proposal");
-        self.expect(release(&claim_one), Reply::Released, "the holder releases").await;
+        self.expect(release(&claim_one), Reply::Released { listeners: 0 }, "the holder releases").await;
         let mut last = token;
         for keys in [&one, &both, &one, &both] {
             let claim = claim(keys);
             let token = self.granted(&claim, TTL, "a free key is granted").await;
             assert_eq!(token, last.raised_by(1), "one token above all counters of the claim");
-            self.expect(release(&claim), Reply::Released, "the holder releases").await;
+            self.expect(release(&claim), Reply::Released { listeners: 0 }, "the holder releases").await;
             last = token;
         }
     }
@@ -231,11 +231,11 @@ impl Bench {
         self.expect(raise(&other, higher), Reply::NotHeld, "who holds nothing records nothing").await;
         self.expect(raise(&holder, high), Reply::Done, "the holder records its token").await;
         self.expect(raise(&holder, token), Reply::Done, "a smaller one changes nothing").await;
-        self.expect(release(&holder), Reply::Released, "the holder releases").await;
+        self.expect(release(&holder), Reply::Released { listeners: 0 }, "the holder releases").await;
         self.expect(raise(&holder, higher), Reply::NotHeld, "and then records nothing").await;
         let next = self.granted(&other, TTL, "a free key is granted").await;
         assert_eq!(next, high.raised_by(1), "a recorded token is never granted again");
-        self.expect(release(&other), Reply::Released, "the holder releases").await;
+        self.expect(release(&other), Reply::Released { listeners: 0 }, "the holder releases").await;
     }
 
     async fn gives_back_only_what_is_free(&self) {
@@ -247,14 +247,14 @@ impl Bench {
         self.granted(&other, TTL, "a free key is granted").await;
         self.expect(heal.clone(), Reply::NotHeld, "a key in the way stops a heal").await;
         self.expect(extend(&healed, TTL), Reply::NotHeld, "of every key").await;
-        self.expect(release(&other), Reply::Released, "the holder releases").await;
+        self.expect(release(&other), Reply::Released { listeners: 0 }, "the holder releases").await;
         self.expect(heal.clone(), Reply::Done, "free keys are given back").await;
         self.expect(heal, Reply::Done, "twice changes nothing").await;
         self.expect(extend(&healed, TTL), Reply::Done, "and are held").await;
-        self.expect(release(&healed), Reply::Released, "the holder releases").await;
+        self.expect(release(&healed), Reply::Released { listeners: 0 }, "the holder releases").await;
         let next = self.granted(&other, TTL, "a free key is granted").await;
         assert_eq!(next, token.raised_by(1), "a heal records the lease's token");
-        self.expect(release(&other), Reply::Released, "the holder releases").await;
+        self.expect(release(&other), Reply::Released { listeners: 0 }, "the holder releases").await;
     }
 
     async fn tells_what_it_is(&self) {
@@ -279,7 +279,7 @@ impl Bench {
             let verdict = granted.wait(Until::Complete, PATIENCE).await;
             assert_eq!(verdict.tokens().count(), 1, "requests keep their order: {verdict:?}");
             let verdict = released.wait(Until::Complete, PATIENCE).await;
-            assert_eq!(verdict.answers, [Some(Ok(Reply::Released))], "requests keep their order");
+            assert_eq!(verdict.answers, [Some(Ok(Reply::Released { listeners: 0 }))], "requests keep their order");
         }
     }
 
@@ -306,7 +306,7 @@ impl Bench {
         self.expect(extend(&first, TTL), Reply::NotHeld, "an expired key is not revived").await;
         self.granted(&second, TTL, "an expired key is free").await;
         self.expect(release(&first), Reply::NotHeld, "its old holder cannot release it").await;
-        self.expect(release(&second), Reply::Released, "its new holder can").await;
+        self.expect(release(&second), Reply::Released { listeners: 0 }, "its new holder can").await;
     }
 
     async fn remaining(&self, keys: &Arc<[String]>) -> Option<Duration> {

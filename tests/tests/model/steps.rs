@@ -279,7 +279,7 @@ fn acquire<const C: usize>(next: &mut Moment<C>, (node, client, attempt): (usize
     } else {
         let (client, attempt) = (u8::try_from(client).expect("small"), u8::try_from(attempt).expect("small"));
         at.lock = Some(Lock { client, attempt, age: 0 });
-        at.counter = number(granted(counter(at.counter), token(proposal)).expect("it is small"));
+        at.counter = number(granted(counter(at.counter), token(proposal), 1).expect("it is small"));
         Answer::Granted(at.counter)
     };
     if waiting {

@@ -1,32 +1,24 @@
-//! The task that owns a node's connection: connects, sends what is ready, takes in the answers.
-//!
-//! Requests are pipelined and never cancelled. A connection that has not answered for a while is
-//! given up; releases that were under way are sent again on the next one.
+//! The task that owns a node's connection: connects, polls it when something has come, and connects
+//! again when it broke. Requests are pipelined and never cancelled; a connection that has not
+//! answered for a while is given up, and releases that were under way are sent again on the next.
 
-use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::stream::{FuturesOrdered, StreamExt};
 use rand::RngExt;
 use redis::{ErrorKind, RedisError, RedisResult, Value};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use super::queue::{Job, Queue};
+use super::link::{Link, STALLED, timed_out};
+use super::queue::Queue;
 use super::script;
-use super::wire::{Results, Wire};
+use super::wire::Wire;
 use super::{CONNECT_TIMEOUT, Connect};
-use crate::error::Cause;
 use crate::node::{NodeInfo, Reply, Request};
 
-/// Most requests in one batch.
-const BATCH: usize = 64;
-/// A connection that owes an answer for so long is half open or its server hangs.
-const STALLED: Duration = Duration::from_secs(5);
-/// How often a request that found no script is sent again; a server that forgets them as fast as
-/// they are loaded must not keep us busy for ever.
-const RESENDS: u8 = 20;
 /// First and longest pause between attempts to connect.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
 
@@ -47,6 +39,10 @@ struct Driven {
 
 impl Drop for Driven {
     fn drop(&mut self) {
+        // What was under way is for the next driver, as far as it is owed.
+        let link = self.queue.link().take();
+        let jobs = link.map(Link::into_jobs).unwrap_or_default();
+        jobs.iter().for_each(|job| self.queue.owe(job));
         drop(self.queue.undriven());
     }
 }
@@ -60,10 +56,9 @@ async fn drive(driven: Driven, connect: Connect) {
                 let since = Instant::now();
                 queue.up(info.as_deref());
                 introduce(queue, info.as_deref());
-                let mut link = Link::new(queue, wire);
-                match link.serve().await {
+                match serve(queue, Link::new(wire)).await {
                     Ok(()) => return,
-                    Err(error) => link.broke(&error),
+                    Err(error) => broke(queue, &error),
                 }
                 // A connection that breaks at once is no reason to hurry.
                 if since.elapsed() > PAUSES.1 {
@@ -87,22 +82,25 @@ async fn drive(driven: Driven, connect: Connect) {
 
 /// Resolves when the owner is gone.
 async fn closing(queue: &Queue) {
-    while !queue.closed() {
-        queue.changed.notified().await;
-    }
+    poll_fn(|cx| {
+        queue.watch(cx.waker());
+        if queue.closed() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
-/// A connection that knows the scripts, and what its server says of itself.
+/// A connection that knows the script, and what its server says of itself.
 async fn open(connect: &Connect) -> RedisResult<(Box<dyn Wire>, Option<Box<NodeInfo>>)> {
     let opening = async {
-        let wire = connect().await?;
-        let commands = script::load_all().chain([script::command(&Request::Info)]).collect();
-        let mut last = Value::Nil;
-        for result in wire.call(commands).await? {
-            last = result?;
-        }
-        match script::reply(&Request::Info, &last) {
-            Ok(Reply::Info(info)) => Ok((wire, info)),
+        let mut wire = connect().await?;
+        ask(wire.as_mut(), script::load()).await?;
+        let answer = ask(wire.as_mut(), script::call(std::iter::once(&Request::Info))).await?;
+        let info = match &answer {
+            Value::Array(values) => values.first().map(|value| script::reply(&Request::Info, value)),
+            _ => None,
+        };
+        match info {
+            Some(Ok(Reply::Info(info))) => Ok((wire, info)),
             _ => Err((ErrorKind::Parse, "INFO is unreadable").into()),
         }
     };
@@ -110,6 +108,50 @@ async fn open(connect: &Connect) -> RedisResult<(Box<dyn Wire>, Option<Box<NodeI
         Ok(opened) => opened,
         Err(_) => Err(timed_out("the connection did not come up")),
     }
+}
+
+/// One command on a connection that nobody else uses yet.
+async fn ask(wire: &mut dyn Wire, command: redis::Cmd) -> RedisResult<Value> {
+    let mut answer = wire.call(command);
+    poll_fn(|cx| {
+        // Sent by the first, moved by the second, and the answer may be here already.
+        if let Poll::Ready(result) = answer.as_mut().poll(cx) {
+            return Poll::Ready(result);
+        }
+        wire.drive(cx);
+        answer.as_mut().poll(cx)
+    })
+    .await
+}
+
+/// Works until the owner is gone and nothing is left to do, or the connection breaks.
+async fn serve(queue: &Queue, link: Link) -> RedisResult<()> {
+    *queue.link() = Some(link);
+    let mut check = std::pin::pin!(tokio::time::sleep(STALLED));
+    poll_fn(|cx| {
+        // Before the poll: what is sent during it must not be missed.
+        queue.watch(cx.waker());
+        let mut slot = queue.link();
+        let Some(link) = slot.as_mut() else { return Poll::Ready(Ok(())) };
+        if let Poll::Ready(error) = link.poll(queue, cx) {
+            return Poll::Ready(Err(error));
+        }
+        while check.as_mut().poll(cx).is_ready() {
+            match link.next_check() {
+                Ok(at) => check.as_mut().reset(at),
+                Err(stalled) => return Poll::Ready(Err(stalled)),
+            }
+        }
+        if link.is_idle() && queue.closed() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    })
+    .await
+}
+
+/// Everything under way fails, and what is owed is remembered.
+fn broke(queue: &Queue, error: &RedisError) {
+    tracing::warn!(node = queue.name, cause = %script::cause(error), "connection lost");
+    let link = queue.link().take();
+    queue.down(error, link.map(Link::into_jobs).unwrap_or_default());
 }
 
 /// Says in the log what somebody who waits for this node would like to know.
@@ -125,137 +167,5 @@ fn introduce(queue: &Queue, info: Option<&NodeInfo>) {
     }
     if let Some(cause) = queue.barred() {
         tracing::warn!(node, %cause, "does not vote");
-    }
-}
-
-fn timed_out(what: &'static str) -> RedisError {
-    std::io::Error::new(std::io::ErrorKind::TimedOut, what).into()
-}
-
-/// One connection in use.
-struct Link<'a> {
-    queue: &'a Queue,
-    wire: Box<dyn Wire>,
-    /// Batches under way, oldest first, and since when.
-    sent: VecDeque<(Vec<Job>, Instant)>,
-    /// Requests that found no script, and releases that ran out of turn because of it.
-    again: Vec<Job>,
-}
-
-impl<'a> Link<'a> {
-    fn new(queue: &'a Queue, wire: Box<dyn Wire>) -> Self {
-        Self { queue, wire, sent: VecDeque::new(), again: Vec::new() }
-    }
-
-    /// Works until the owner is gone and nothing is left to do, or the connection breaks.
-    async fn serve(&mut self) -> RedisResult<()> {
-        let mut results = FuturesOrdered::new();
-        let mut check = std::pin::pin!(tokio::time::sleep(STALLED));
-        loop {
-            while self.again.is_empty() && self.sent.len() < self.wire.depth() {
-                let jobs = self.queue.take(BATCH);
-                if jobs.is_empty() {
-                    break;
-                }
-                let commands = jobs.iter().map(|job| script::command(&job.request)).collect();
-                results.push_back(self.wire.call(commands));
-                self.sent.push_back((jobs, Instant::now()));
-            }
-            if self.sent.is_empty() && !self.again.is_empty() {
-                self.reload().await?;
-                continue;
-            }
-            if self.sent.is_empty() && self.queue.closed() {
-                return Ok(());
-            }
-            let room = self.again.is_empty() && self.sent.len() < self.wire.depth();
-            tokio::select! {
-                biased;
-                Some(batch) = results.next() => self.settle(batch)?,
-                () = self.queue.changed.notified(), if room => {}
-                () = check.as_mut() => check.as_mut().reset(self.next_check()?),
-            }
-        }
-    }
-
-    /// When to look for a stall again; an error if there is one now.
-    fn next_check(&self) -> RedisResult<Instant> {
-        let oldest = self.sent.front().map_or_else(Instant::now, |(_, since)| *since);
-        let limit = oldest + STALLED;
-        if limit <= Instant::now() { Err(timed_out("the node does not answer")) } else { Ok(limit) }
-    }
-
-    /// Takes in the answers of the oldest batch.
-    fn settle(&mut self, results: Results) -> RedisResult<()> {
-        let results = results?;
-        let Some((jobs, _)) = self.sent.pop_front() else {
-            return Ok(());
-        };
-        self.queue.settled(jobs.len());
-        let mut refused = Ok(());
-        for (job, result) in jobs.into_iter().zip(results) {
-            refused = self.answer(job, result).and(refused);
-        }
-        refused
-    }
-
-    /// An error where the node cannot even release: then it is as good as down, and is owed.
-    fn answer(&mut self, job: Job, result: RedisResult<Value>) -> RedisResult<()> {
-        match result {
-            Ok(value) => {
-                if !self.again.is_empty() && matches!(job.request, Request::Release { .. }) {
-                    // Its acquire may be among those to be sent again, and would come after it.
-                    self.again.push(Job { request: job.request.clone(), responder: None, resent: job.resent });
-                }
-                let reply = script::reply(&job.request, &value);
-                job.answer(reply);
-            }
-            Err(error) if script::is_unknown_script(&error) && job.resent < RESENDS => {
-                self.again.push(Job { resent: job.resent + 1, ..job });
-            }
-            Err(error) => {
-                let answer = self.queue.error(&error);
-                let is_release = matches!(job.request, Request::Release { .. });
-                if is_release && *answer.cause() != Cause::Auth {
-                    self.queue.owe(&job);
-                    job.answer(Err(answer));
-                    return Err(error);
-                }
-                job.answer(Err(answer));
-            }
-        }
-        Ok(())
-    }
-
-    /// The node lost its scripts (SCRIPT FLUSH, a fail-over): load them, then send again, in
-    /// order, what did not run. Only called with nothing under way.
-    async fn reload(&mut self) -> RedisResult<()> {
-        let loading = self.wire.call(script::load_all().collect());
-        let Ok(loaded) = tokio::time::timeout(STALLED, loading).await else {
-            return Err(timed_out("the node does not answer"));
-        };
-        for result in loaded? {
-            result?;
-        }
-        self.queue.put_back(std::mem::take(&mut self.again));
-        Ok(())
-    }
-
-    /// Everything under way fails, and what is owed is remembered.
-    fn broke(&mut self, error: &RedisError) {
-        tracing::warn!(node = self.queue.name, cause = %script::cause(error), "connection lost");
-        let sent = std::mem::take(&mut self.sent).into_iter().flat_map(|(jobs, _)| jobs);
-        let jobs = std::mem::take(&mut self.again).into_iter().chain(sent).collect();
-        self.queue.down(error, jobs);
-    }
-}
-
-impl Drop for Link<'_> {
-    /// The runtime was dropped under it: what it had under way is answered by being dropped, what
-    /// it owes is for the next driver.
-    fn drop(&mut self) {
-        for job in self.sent.iter().flat_map(|(jobs, _)| jobs).chain(&self.again) {
-            self.queue.owe(job);
-        }
     }
 }

@@ -1,21 +1,20 @@
 -- Lets every key live at least the ttl from now, where all of them hold the claim's value.
--- KEYS: the lock keys, then their fencing counters.
--- ARGV: value, ttl in milliseconds, token, milliseconds a counter lives.
+-- Keys: n lock keys, then their fencing counters. Arguments: value, ttl in milliseconds, token.
 -- Answers 1, or 0 where a key does not hold the value.
-local n = #KEYS / 2
-for i = 1, n do
-  if redis.call('GET', KEYS[i]) ~= ARGV[1] then
+function ops.extend(k, n, a)
+  if not holds(k, n, ARGV[a]) then
     return 0
   end
-end
-for i = 1, n do
-  -- A renewal with a shorter ttl must not cut a longer lease.
-  if redis.call('PTTL', KEYS[i]) < tonumber(ARGV[2]) then
-    redis.call('PEXPIRE', KEYS[i], ARGV[2])
+  local ttl = ARGV[a + 1]
+  for i = k, k + n - 1 do
+    -- A renewal with a shorter ttl must not cut a longer lease.
+    if redis.call('PTTL', KEYS[i]) < tonumber(ttl) then
+      redis.call('PEXPIRE', KEYS[i], ttl)
+    end
+    -- A counter must not end before the lease whose token it holds.
+    if redis.call('PEXPIRE', KEYS[n + i], COUNTER_TTL) == 0 then
+      redis.call('SET', KEYS[n + i], ARGV[a + 2], 'PX', COUNTER_TTL)
+    end
   end
-  -- A counter must not end before the lease whose token it holds.
-  if redis.call('PEXPIRE', KEYS[n + i], ARGV[4]) == 0 then
-    redis.call('SET', KEYS[n + i], ARGV[3], 'PX', ARGV[4])
-  end
+  return 1
 end
-return 1

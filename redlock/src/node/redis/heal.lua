@@ -1,25 +1,27 @@
 -- Gives a node back the keys of a lease that it has lost: all that are missing, or none.
--- KEYS: the lock keys, then their fencing counters.
--- ARGV: value, ttl in milliseconds, token, milliseconds a counter lives.
+-- Keys: n lock keys, then their fencing counters. Arguments: value, ttl in milliseconds, token.
 -- Answers 1, or 0 where another value is in the way.
-local n = #KEYS / 2
-for i = 1, n do
-  local value = redis.call('GET', KEYS[i])
-  if value and value ~= ARGV[1] then
-    return 0
+function ops.heal(k, n, a)
+  local value, ttl, token = ARGV[a], ARGV[a + 1], ARGV[a + 2]
+  for i = k, k + n - 1 do
+    local holder = redis.call('GET', KEYS[i])
+    if holder and holder ~= value then
+      return 0
+    end
   end
-end
-local counters = {}
-for i = 1, n do
-  counters[i] = tonumber(redis.call('GET', KEYS[n + i]) or 0)
-  if not counters[i] then
-    return redis.error_reply('BADCOUNTER ' .. KEYS[n + i] .. ' holds no token below 2^53 - 1')
+  local counters = {}
+  for i = k + n, k + 2 * n - 1 do
+    local stored = redis.call('GET', KEYS[i])
+    counters[i] = not stored and 0 or is_token(stored)
+    if not counters[i] then
+      return { 'BADCOUNTER ' .. KEYS[i] .. ' holds no token below 2^53' }
+    end
   end
-end
-for i = 1, n do
-  redis.call('SET', KEYS[i], ARGV[1], 'NX', 'PX', ARGV[2])
-  if counters[i] < tonumber(ARGV[3]) then
-    redis.call('SET', KEYS[n + i], ARGV[3], 'PX', ARGV[4])
+  for i = k, k + n - 1 do
+    redis.call('SET', KEYS[i], value, 'NX', 'PX', ttl)
+    if counters[n + i] < tonumber(token) then
+      redis.call('SET', KEYS[n + i], token, 'PX', COUNTER_TTL)
+    end
   end
+  return 1
 end
-return 1

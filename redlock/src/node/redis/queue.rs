@@ -1,14 +1,15 @@
 //! What waits for one node: bounded, ordered, and honest about a node that is down.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::task::{Context, Waker};
 use std::time::Instant;
 
 use redis::RedisError;
-use tokio::sync::Notify;
 
 use super::address::without_secrets;
-use super::script::cause;
+use super::link::Link;
+use super::script::{cause, weight};
 use crate::clock::Clock;
 use crate::error::{Cause, NodeError};
 use crate::node::{NodeInfo, Request, Responder};
@@ -39,13 +40,29 @@ impl Job {
 }
 
 /// The queue between callers and the driver of one node.
-#[derive(Debug)]
 pub(super) struct Queue {
     pub(super) name: String,
     secret: Option<String>,
     state: Mutex<State>,
-    /// Tells the driver that something has changed.
-    pub(super) changed: Notify,
+    /// The connection, while there is one. Never waited for by callers; locked before `state`.
+    link: Mutex<Option<Link>>,
+}
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queue").field("name", &self.name).field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+/// What whoever queued a request has to do next.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// Start the driver.
+    Start,
+    /// Send it at once, for the driver, which has nothing under way.
+    Send(Waker),
+    /// Nothing: it is answered, or the driver will come to it.
+    Nothing,
 }
 
 #[derive(Debug)]
@@ -59,6 +76,8 @@ struct State {
     down: Option<NodeError>,
     driven: bool,
     closed: bool,
+    /// Wakes the driver.
+    driver: Option<Waker>,
 }
 
 impl Queue {
@@ -71,8 +90,39 @@ impl Queue {
             down: None,
             driven: false,
             closed: false,
+            driver: None,
         };
-        Self { name, secret, state: Mutex::new(state), changed: Notify::new() }
+        Self { name, secret, state: Mutex::new(state), link: Mutex::new(None) }
+    }
+
+    /// The place of the connection.
+    pub(super) fn link(&self) -> MutexGuard<'_, Option<Link>> {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends what waits, in the place of the driver; where somebody else is at the connection, the
+    /// driver will do it.
+    pub(super) fn send(&self, driver: &Waker) {
+        let mut slot = match self.link.try_lock() {
+            Ok(slot) => slot,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return driver.wake_by_ref(),
+        };
+        if let Some(link) = slot.as_mut()
+            && link.poll(self, &mut Context::from_waker(driver)).is_ready()
+        {
+            // It broke, which is for the driver to mend.
+            driver.wake_by_ref();
+        }
+    }
+
+    /// Whom to wake when something has changed.
+    pub(super) fn watch(&self, driver: &Waker) {
+        let mut state = self.lock();
+        match &mut state.driver {
+            Some(known) => known.clone_from(driver),
+            none => *none = Some(driver.clone()),
+        }
     }
 
     pub(super) fn join(&self, membership: &Membership) {
@@ -84,8 +134,8 @@ impl Queue {
         self.lock().standing.barred(&self.name)
     }
 
-    /// Queues a request, or answers it at once. True where the caller has to start the driver.
-    pub(super) fn push(&self, request: Request, responder: Responder) -> bool {
+    /// Queues a request, or answers it at once.
+    pub(super) fn push(&self, request: Request, responder: Responder) -> Next {
         let mut state = self.lock();
         let is_release = matches!(request, Request::Release { .. });
         let refusal = match state.down.clone().or_else(|| state.standing.refusal(&self.name, &request)) {
@@ -100,20 +150,29 @@ impl Queue {
                 state.owe(&request);
                 drop(state);
                 responder.send(Err(error));
-                return start;
+                return if start { Next::Start } else { Next::Nothing };
             }
         }
-        drop(state);
-        self.changed.notify_one();
-        start
+        match &state.driver {
+            _ if start => Next::Start,
+            // With something under way it travels with what else has come by the next answer.
+            Some(driver) if state.under_way == 0 => Next::Send(driver.clone()),
+            _ => Next::Nothing,
+        }
     }
 
-    /// Up to `most` waiting requests, oldest first.
-    pub(super) fn take(&self, most: usize) -> Vec<Job> {
+    /// The waiting requests that fit into one command about `most_keys` lock keys, at least one,
+    /// oldest first.
+    pub(super) fn take(&self, most_keys: usize) -> Vec<Job> {
         let mut state = self.lock();
-        let most = most.min(state.waiting.len());
-        state.under_way += most;
-        state.waiting.drain(..most).collect()
+        let mut keys = 0;
+        let fits = |job: &&Job| {
+            keys += weight(&job.request).max(1);
+            keys <= most_keys
+        };
+        let count = state.waiting.iter().take_while(fits).count().max(1).min(state.waiting.len());
+        state.under_way += count;
+        state.waiting.drain(..count).collect()
     }
 
     /// Says that requests taken have been answered.
@@ -185,8 +244,11 @@ impl Queue {
 
     /// The owner is gone; the driver ends once nothing waits.
     pub(super) fn close(&self) {
-        self.lock().closed = true;
-        self.changed.notify_one();
+        let mut state = self.lock();
+        state.closed = true;
+        let driver = state.driver.clone();
+        drop(state);
+        driver.as_ref().inspect(|driver| driver.wake_by_ref());
     }
 
     pub(super) fn closed(&self) -> bool {
@@ -199,6 +261,7 @@ impl Queue {
         state.driven = false;
         state.under_way = 0;
         state.down = None;
+        state.driver = None;
         let waiting: Vec<Job> = state.waiting.drain(..).collect();
         waiting.iter().for_each(|job| state.owe(&job.request));
         waiting

@@ -1,4 +1,4 @@
-//! Requests to script calls, and the scripts' values back to replies.
+//! Requests to one script call, and the script's values back to replies.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -7,97 +7,124 @@ use redis::{Cmd, ErrorKind, RedisError, Script, ServerErrorKind, Value};
 
 use super::info;
 use crate::error::{Cause, NodeError};
-use crate::fencing::FencingToken;
+use crate::fencing::{FencingToken, MAX_TOKEN};
 use crate::node::{KeyState, Reply, Request, millis};
 use crate::resource::Claim;
 
 /// How long a counter lives after its last use; no lease is longer.
 const COUNTER_TTL: Duration = crate::validity::MAX_TTL;
 
-/// A script, with the hash it is called by.
-type Lazy = LazyLock<Script>;
+/// All operations are one script, so that a call can carry any sequence of them: what a node spends
+/// on a call is more than what it spends on most operations.
+static SOURCE: LazyLock<String> = LazyLock::new(|| {
+    let constants =
+        format!("local COUNTER_TTL = '{}'\nlocal MAX_TOKEN = {MAX_TOKEN}\n", millis(COUNTER_TTL));
+    let parts = [
+        constants.as_str(),
+        include_str!("prelude.lua"),
+        include_str!("acquire.lua"),
+        include_str!("raise.lua"),
+        include_str!("extend.lua"),
+        include_str!("heal.lua"),
+        include_str!("release.lua"),
+        include_str!("inspect.lua"),
+        include_str!("info.lua"),
+        include_str!("batch.lua"),
+    ];
+    parts.concat()
+});
 
-const SOURCES: [&str; 7] = [
-    include_str!("acquire.lua"),
-    include_str!("raise.lua"),
-    include_str!("extend.lua"),
-    include_str!("heal.lua"),
-    include_str!("release.lua"),
-    include_str!("inspect.lua"),
-    include_str!("info.lua"),
-];
+/// The script, with the hash it is called by.
+static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(&SOURCE));
 
-static ACQUIRE: Lazy = LazyLock::new(|| Script::new(SOURCES[0]));
-static RAISE: Lazy = LazyLock::new(|| Script::new(SOURCES[1]));
-static EXTEND: Lazy = LazyLock::new(|| Script::new(SOURCES[2]));
-static HEAL: Lazy = LazyLock::new(|| Script::new(SOURCES[3]));
-static RELEASE: Lazy = LazyLock::new(|| Script::new(SOURCES[4]));
-static INSPECT: Lazy = LazyLock::new(|| Script::new(SOURCES[5]));
-static INFO: Lazy = LazyLock::new(|| Script::new(SOURCES[6]));
-
-/// The commands that make every script known to a node.
-pub(super) fn load_all() -> impl Iterator<Item = Cmd> {
-    SOURCES.into_iter().map(|source| {
-        let mut command = redis::cmd("SCRIPT");
-        command.arg("LOAD").arg(source);
-        command
-    })
+/// The command that makes the script known to a node.
+pub(super) fn load() -> Cmd {
+    let mut command = redis::cmd("SCRIPT");
+    command.arg("LOAD").arg(SOURCE.as_str());
+    command
 }
 
-/// The command that carries out `request`.
-pub(super) fn command(request: &Request) -> Cmd {
-    let counter_ttl = millis(COUNTER_TTL);
+/// The command that carries out `requests`, in order.
+pub(super) fn call<'a>(requests: impl Iterator<Item = &'a Request> + Clone) -> Cmd {
+    let keys = requests.clone().map(|request| lock_keys(request).len() + counters(request).len()).sum::<usize>();
+    let mut command = redis::cmd("EVALSHA");
+    command.arg(SCRIPT.get_hash()).arg(keys);
+    for request in requests.clone() {
+        command.arg(lock_keys(request)).arg(counters(request));
+    }
+    for request in requests {
+        add_arguments(&mut command, request);
+    }
+    command
+}
+
+/// How many lock keys `request` is about.
+pub(super) fn weight(request: &Request) -> usize {
+    lock_keys(request).len()
+}
+
+fn claim(request: &Request) -> Option<&Claim> {
     match request {
-        Request::Acquire { claim, ttl, proposal } => {
-            let mut command = call_on(&ACQUIRE, claim);
-            command.arg(millis(*ttl)).arg(proposal.get()).arg(counter_ttl);
-            command
-        }
-        Request::Raise { claim, token } => {
-            let mut command = call_on(&RAISE, claim);
-            command.arg(token.get()).arg(counter_ttl);
-            command
-        }
-        Request::Extend { claim, ttl, token } => {
-            let mut command = call_on(&EXTEND, claim);
-            command.arg(millis(*ttl)).arg(token.get()).arg(counter_ttl);
-            command
-        }
-        Request::Heal { claim, ttl, token } => {
-            let mut command = call_on(&HEAL, claim);
-            command.arg(millis(*ttl)).arg(token.get()).arg(counter_ttl);
-            command
-        }
-        Request::Release { claim, .. } => {
-            let mut command = call(&RELEASE, claim.keys());
-            command.arg(claim.value());
-            command
-        }
-        Request::Inspect { keys } => call(&INSPECT, keys),
-        Request::Info => call(&INFO, &[]),
+        Request::Acquire { claim, .. }
+        | Request::Raise { claim, .. }
+        | Request::Extend { claim, .. }
+        | Request::Heal { claim, .. }
+        | Request::Release { claim, .. } => Some(claim),
+        Request::Inspect { .. } | Request::Info => None,
     }
 }
 
-fn call(script: &Script, keys: &[String]) -> Cmd {
-    let mut command = redis::cmd("EVALSHA");
-    command.arg(script.get_hash()).arg(keys.len()).arg(keys);
-    command
+fn lock_keys(request: &Request) -> &[String] {
+    match request {
+        Request::Inspect { keys } => keys,
+        request => claim(request).map_or(&[], Claim::keys),
+    }
 }
 
-/// A call with lock keys and counters, and the value as its first argument.
-fn call_on(script: &Script, claim: &Claim) -> Cmd {
-    let mut command = redis::cmd("EVALSHA");
-    command.arg(script.get_hash()).arg(2 * claim.keys().len());
-    command.arg(claim.keys()).arg(claim.counters()).arg(claim.value());
-    command
+fn counters(request: &Request) -> &[String] {
+    match request {
+        Request::Release { .. } => &[],
+        request => claim(request).map_or(&[], Claim::counters),
+    }
+}
+
+fn add_arguments(command: &mut Cmd, request: &Request) {
+    let name = match request {
+        Request::Acquire { .. } => "acquire",
+        Request::Raise { .. } => "raise",
+        Request::Extend { .. } => "extend",
+        Request::Heal { .. } => "heal",
+        Request::Release { .. } => "release",
+        Request::Inspect { .. } => "inspect",
+        Request::Info => "info",
+    };
+    command.arg(name).arg(weight(request));
+    if let Some(claim) = claim(request) {
+        command.arg(claim.value());
+    }
+    match request {
+        Request::Acquire { ttl, proposal, span, .. } => {
+            command.arg(millis(*ttl)).arg(proposal.get()).arg(*span);
+        }
+        Request::Raise { token, .. } => {
+            command.arg(token.get());
+        }
+        Request::Extend { ttl, token, .. } | Request::Heal { ttl, token, .. } => {
+            command.arg(millis(*ttl)).arg(token.get());
+        }
+        Request::Release { .. } | Request::Inspect { .. } | Request::Info => {}
+    }
 }
 
 /// What the node's `value` means as the answer to `request`.
 pub(super) fn reply(request: &Request, value: &Value) -> Result<Reply, NodeError> {
     match (request, value) {
+        (_, Value::Array(values)) if values.len() == 1 => Err(refused(&values[0])),
         (Request::Acquire { .. }, Value::BulkString(token)) => granted(token, value),
         (Request::Acquire { .. }, Value::Int(left)) => Ok(Reply::Held { remaining: remaining(*left) }),
-        (Request::Release { .. }, Value::Int(1)) => Ok(Reply::Released),
+        (Request::Release { .. }, Value::Int(heard @ 1..)) => {
+            Ok(Reply::Released { listeners: usize::try_from(heard - 1).unwrap_or(usize::MAX) })
+        }
         (
             Request::Raise { .. } | Request::Extend { .. } | Request::Heal { .. } | Request::Release { .. },
             Value::Int(0),
@@ -111,6 +138,16 @@ pub(super) fn reply(request: &Request, value: &Value) -> Result<Reply, NodeError
         },
         (_, value) => Err(unexpected(value)),
     }
+}
+
+/// The error that one operation of a call ended with.
+fn refused(text: &Value) -> NodeError {
+    let Value::BulkString(text) = text else {
+        return unexpected(text);
+    };
+    let text = String::from_utf8_lossy(text);
+    let code = text.split(' ').next().unwrap_or_default();
+    NodeError::new(cause_of_code(code).unwrap_or(Cause::Protocol), text)
 }
 
 fn granted(token: &[u8], value: &Value) -> Result<Reply, NodeError> {
@@ -136,25 +173,33 @@ fn remaining(millis: i64) -> Option<Duration> {
     u64::try_from(millis).ok().map(Duration::from_millis)
 }
 
-fn unexpected(value: &Value) -> NodeError {
+pub(super) fn unexpected(value: &Value) -> NodeError {
     let shown: String = format!("{value:?}").chars().take(100).collect();
     NodeError::new(Cause::Protocol, format!("not an answer of a lock script: {shown}"))
 }
 
-/// Whether the node has forgotten the scripts.
+/// Whether the node has forgotten the script.
 pub(super) fn is_unknown_script(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }
 
 /// What kind of failure `error` is.
 pub(super) fn cause(error: &RedisError) -> Cause {
-    match (error.kind(), error.code()) {
-        (ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::NoPerm), _)
-        | (_, Some("NOAUTH" | "WRONGPASS")) => Cause::Auth,
-        (ErrorKind::Server(ServerErrorKind::ReadOnly), _) => Cause::Replica,
-        (_, Some("WRONGTYPE")) => Cause::WrongType,
-        _ if error.is_timeout() => Cause::Timeout,
-        _ if error.is_io_error() || error.is_connection_refusal() => Cause::Refused,
-        _ => Cause::Protocol,
+    match error.code().and_then(cause_of_code) {
+        Some(cause) => cause,
+        None if error.kind() == ErrorKind::AuthenticationFailed => Cause::Auth,
+        None if error.is_timeout() => Cause::Timeout,
+        None if error.is_io_error() || error.is_connection_refusal() => Cause::Refused,
+        None => Cause::Protocol,
+    }
+}
+
+/// What kind of failure an error is that a server begins with `code`.
+fn cause_of_code(code: &str) -> Option<Cause> {
+    match code {
+        "NOAUTH" | "WRONGPASS" | "NOPERM" => Some(Cause::Auth),
+        "READONLY" => Some(Cause::Replica),
+        "WRONGTYPE" => Some(Cause::WrongType),
+        _ => None,
     }
 }

@@ -1,62 +1,91 @@
-//! The little that is needed of a connection: a batch of commands in, one result each out.
+//! The little that is needed of a connection: a command in, a value out.
 
 use std::future::Future;
 use std::pin::Pin;
+use std::task::Context;
 
-use redis::aio::ConnectionLike;
+use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{Cmd, RedisResult, Value};
 
-/// The results of a batch: of the whole where the connection broke, else of each command.
-pub(super) type Results = RedisResult<Vec<RedisResult<Value>>>;
+/// The answer to a command, which is sent when this is first polled.
+pub(super) type Answer = Pin<Box<dyn Future<Output = RedisResult<Value>> + Send>>;
 
-/// A connection that takes batches one after another without waiting for their results.
-pub(super) trait Wire: Send + Sync {
-    /// Sends `commands` when first polled.
-    fn call(&self, commands: Vec<Cmd>) -> Pin<Box<dyn Future<Output = Results> + Send>>;
+/// A connection that takes commands one after another without waiting for their answers.
+pub(super) trait Wire: Send {
+    /// The answer to `command`.
+    fn call(&mut self, command: Cmd) -> Answer;
 
-    /// How many batches may be under way at a time. Enough to keep a connection busy over one
+    /// Moves bytes in both directions, where the connection has no task of its own for it.
+    fn drive(&mut self, _cx: &mut Context<'_>) {}
+
+    /// How many commands may be under way at a time. Enough to keep a connection busy over one
     /// round trip; more would only keep what is ready from travelling together.
     fn depth(&self) -> usize {
-        4
+        2
+    }
+
+    /// How many lock keys one command may be about: as many as travel together, and few enough that
+    /// the node, which does one thing at a time, is back in a millisecond.
+    fn most_keys(&self) -> usize {
+        256
     }
 }
 
-/// A connection to one server: a batch is one pipeline.
+/// A connection to one server whose traffic is moved by whoever polls it: no task stands between a
+/// request and its socket.
+pub(super) struct Direct {
+    connection: MultiplexedConnection,
+    /// `None` once the connection is over.
+    traffic: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl Direct {
+    pub(super) fn new(connection: MultiplexedConnection, traffic: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self { connection, traffic: Some(Box::pin(traffic)) }
+    }
+}
+
+impl Wire for Direct {
+    fn call(&mut self, command: Cmd) -> Answer {
+        let mut connection = self.connection.clone();
+        Box::pin(async move { connection.send_packed_command(&command).await?.extract_error() })
+    }
+
+    fn drive(&mut self, cx: &mut Context<'_>) {
+        // When it ends it has answered everything under way with an error.
+        if let Some(traffic) = &mut self.traffic
+            && traffic.as_mut().poll(cx).is_ready()
+        {
+            self.traffic = None;
+        }
+    }
+}
+
+/// Any other connection to one server.
 pub(super) struct Pipelined<C>(pub(super) C);
 
-/// A connection that sends each command where it belongs: they go one by one, each after the
-/// answer to the one before, because nothing else keeps their order.
+/// A connection that sends each command where it belongs: requests go one by one, each after the
+/// answer to the one before, because nothing else keeps their order and their slots apart.
 pub(super) struct Routed<C>(pub(super) C);
 
-impl<C: ConnectionLike + Clone + Send + Sync + 'static> Wire for Routed<C> {
-    fn call(&self, commands: Vec<Cmd>) -> Pin<Box<dyn Future<Output = Results> + Send>> {
+impl<C: ConnectionLike + Clone + Send + Sync + 'static> Wire for Pipelined<C> {
+    fn call(&mut self, command: Cmd) -> Answer {
         let mut connection = self.0.clone();
-        Box::pin(async move {
-            let mut results = Vec::with_capacity(commands.len());
-            for command in commands {
-                match connection.req_packed_command(&command).await {
-                    Err(error) if error.is_io_error() || error.is_connection_dropped() => return Err(error),
-                    result => results.push(result),
-                }
-            }
-            Ok(results)
-        })
+        Box::pin(async move { connection.req_packed_command(&command).await?.extract_error() })
+    }
+}
+
+impl<C: ConnectionLike + Clone + Send + Sync + 'static> Wire for Routed<C> {
+    fn call(&mut self, command: Cmd) -> Answer {
+        let mut connection = self.0.clone();
+        Box::pin(async move { connection.req_packed_command(&command).await?.extract_error() })
     }
 
     fn depth(&self) -> usize {
         1
     }
-}
 
-impl<C: ConnectionLike + Clone + Send + Sync + 'static> Wire for Pipelined<C> {
-    fn call(&self, commands: Vec<Cmd>) -> Pin<Box<dyn Future<Output = Results> + Send>> {
-        let mut connection = self.0.clone();
-        let mut pipeline = redis::pipe();
-        for command in commands {
-            pipeline.add_command(command);
-        }
-        // Errors of single commands are answers of the node, not of the connection.
-        pipeline.ignore_errors();
-        Box::pin(async move { pipeline.query_async(&mut connection).await })
+    fn most_keys(&self) -> usize {
+        0
     }
 }

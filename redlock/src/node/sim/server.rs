@@ -136,7 +136,9 @@ impl Server {
     pub(super) fn answer(&mut self, request: &Request) -> Result<Reply, NodeError> {
         let now = self.expire();
         Ok(match request {
-            Request::Acquire { claim, ttl, proposal } => return self.acquire(claim, (now, *ttl), *proposal),
+            Request::Acquire { claim, ttl, proposal, span } => {
+                return self.acquire(claim, (now, *ttl), *proposal, *span);
+            }
             Request::Raise { claim, token } => self.raise(claim, *token),
             Request::Extend { claim, ttl, token } => self.extend(claim, (now, *ttl), *token),
             Request::Heal { claim, ttl, token } => self.heal(claim, (now, *ttl), *token),
@@ -146,12 +148,18 @@ impl Server {
         })
     }
 
-    fn acquire(&mut self, claim: &Claim, lease: Lease, proposal: FencingToken) -> Result<Reply, NodeError> {
+    fn acquire(
+        &mut self,
+        claim: &Claim,
+        lease: Lease,
+        proposal: FencingToken,
+        span: u32,
+    ) -> Result<Reply, NodeError> {
         if let Some((_, expires)) = claim.keys().iter().find_map(|key| self.keys.get(key)) {
             return Ok(Reply::Held { remaining: Some(*expires - lease.0) });
         }
         let highest = claim.counters().iter().filter_map(|key| self.counters.get(key)).max();
-        let Some(token) = granted(highest.copied(), proposal) else {
+        let Some(token) = granted(highest.copied(), proposal, span) else {
             return Err(NodeError::new(Cause::Protocol, "the fencing counter is used up"));
         };
         self.set(claim, lease);
@@ -204,7 +212,7 @@ impl Server {
                 self.keys.remove(key);
             }
         }
-        if all { Reply::Released } else { Reply::NotHeld }
+        if all { Reply::Released { listeners: 0 } } else { Reply::NotHeld }
     }
 
     fn holds(&self, claim: &Claim) -> bool {

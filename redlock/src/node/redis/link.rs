@@ -1,0 +1,192 @@
+//! One connection in use: what it has under way, and how that moves.
+//!
+//! Whoever polls it moves it: the driver's task when something has come, or whoever sends a request
+//! while nothing is under way, so that a request to an idle node is in its socket when `send`
+//! returns.
+
+use std::collections::VecDeque;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use redis::{RedisError, RedisResult, Value};
+use tokio::time::Instant;
+
+use super::queue::{Job, Queue};
+use super::script;
+use super::wire::{Answer, Wire};
+use crate::error::Cause;
+use crate::node::Request;
+
+/// A connection that owes an answer for so long is half open or its server hangs.
+pub(super) const STALLED: Duration = Duration::from_secs(5);
+/// How often a request that found no script is sent again; a server that forgets it as fast as it
+/// is loaded must not keep us busy for ever.
+const RESENDS: u8 = 20;
+
+/// One connection in use.
+pub(super) struct Link {
+    wire: Box<dyn Wire>,
+    /// Commands under way, oldest first.
+    sent: VecDeque<Sent>,
+    /// Requests that found no script, and releases that ran out of turn because of it.
+    again: Vec<Job>,
+    /// How it ended.
+    over: Option<RedisError>,
+}
+
+/// A command under way: some jobs, or none where it loads the script.
+struct Sent {
+    jobs: Vec<Job>,
+    answer: Answer,
+    since: Instant,
+}
+
+impl Link {
+    pub(super) fn new(wire: Box<dyn Wire>) -> Self {
+        Self { wire, sent: VecDeque::new(), again: Vec::new(), over: None }
+    }
+
+    /// Sends what waits and takes in what has come, as far as that goes without waiting; ready with
+    /// an error once the connection is of no more use.
+    pub(super) fn poll(&mut self, queue: &Queue, cx: &mut Context<'_>) -> Poll<RedisError> {
+        while self.over.is_none() {
+            self.wire.drive(cx);
+            match self.settle(queue, cx) {
+                Ok(settled) if !settled && !self.fill(queue) => return Poll::Pending,
+                Ok(_) => {}
+                Err(error) => self.over = Some(error),
+            }
+        }
+        self.over.clone().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Whether nothing is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.sent.is_empty() && self.again.is_empty()
+    }
+
+    /// When to look for a stall again; an error if there is one now.
+    pub(super) fn next_check(&self) -> RedisResult<Instant> {
+        let oldest = self.sent.front().map_or_else(Instant::now, |sent| sent.since);
+        let limit = oldest + STALLED;
+        if limit <= Instant::now() { Err(timed_out("the node does not answer")) } else { Ok(limit) }
+    }
+
+    /// Takes in the answers that are here, oldest first; whether there was one. What was not sent
+    /// yet is sent by this.
+    fn settle(&mut self, queue: &Queue, cx: &mut Context<'_>) -> RedisResult<bool> {
+        let mut settled = false;
+        let mut next = 0;
+        while let Some(sent) = self.sent.get_mut(next) {
+            match sent.answer.as_mut().poll(cx) {
+                // An answer overtakes none: only the oldest can be here.
+                Poll::Pending => next += 1,
+                Poll::Ready(result) => {
+                    let Some(sent) = self.sent.remove(next) else { break };
+                    queue.settled(sent.jobs.len());
+                    self.answered(queue, sent.jobs, result)?;
+                    settled = true;
+                }
+            }
+        }
+        Ok(settled)
+    }
+
+    /// Makes a command of what waits, if there is room for one; whether it did.
+    fn fill(&mut self, queue: &Queue) -> bool {
+        let loading = !self.again.is_empty();
+        if self.sent.len() >= if loading { 1 } else { self.wire.depth() } {
+            return false;
+        }
+        let jobs = if loading { Vec::new() } else { queue.take(self.wire.most_keys()) };
+        if jobs.is_empty() && !loading {
+            return false;
+        }
+        let command = if loading { script::load() } else { script::call(jobs.iter().map(|job| &job.request)) };
+        self.sent.push_back(Sent { jobs, answer: self.wire.call(command), since: Instant::now() });
+        true
+    }
+
+    fn answered(&mut self, queue: &Queue, jobs: Vec<Job>, result: RedisResult<Value>) -> RedisResult<()> {
+        if jobs.is_empty() {
+            result?;
+            queue.put_back(std::mem::take(&mut self.again));
+            return Ok(());
+        }
+        match result {
+            Ok(Value::Array(values)) if values.len() == jobs.len() => {
+                let mut outcome = Ok(());
+                for (job, value) in jobs.into_iter().zip(&values) {
+                    outcome = self.answer(queue, job, value).and(outcome);
+                }
+                outcome
+            }
+            Ok(value) => {
+                jobs.into_iter().for_each(|job| job.answer(Err(script::unexpected(&value))));
+                Ok(())
+            }
+            Err(error) if script::is_unknown_script(&error) => {
+                self.forgotten(queue, jobs, &error);
+                Ok(())
+            }
+            Err(error) => refuse(queue, jobs, error),
+        }
+    }
+
+    /// An error where the node cannot even release: then it is as good as down, and is owed.
+    fn answer(&mut self, queue: &Queue, job: Job, value: &Value) -> RedisResult<()> {
+        let is_release = matches!(job.request, Request::Release { .. });
+        if !self.again.is_empty() && is_release {
+            // Its acquire may be among those to be sent again, and would come after it.
+            self.again.push(Job { request: job.request.clone(), responder: None, resent: job.resent });
+        }
+        let reply = script::reply(&job.request, value);
+        let broken = match &reply {
+            Err(error) if is_release && *error.cause() != Cause::Auth => {
+                queue.owe(&job);
+                Err((redis::ErrorKind::Client, "the node cannot release", error.to_string()).into())
+            }
+            _ => Ok(()),
+        };
+        job.answer(reply);
+        broken
+    }
+
+    /// The node lost its script (SCRIPT FLUSH, a fail-over): once nothing else is under way it is
+    /// loaded, and what did not run is sent again, in order.
+    fn forgotten(&mut self, queue: &Queue, jobs: Vec<Job>, error: &RedisError) {
+        for job in jobs {
+            if job.resent < RESENDS {
+                self.again.push(Job { resent: job.resent + 1, ..job });
+            } else {
+                queue.owe(&job);
+                job.answer(Err(queue.error(error)));
+            }
+        }
+    }
+
+    /// Everything that was under way, oldest first.
+    pub(super) fn into_jobs(mut self) -> Vec<Job> {
+        let sent = std::mem::take(&mut self.sent).into_iter().flat_map(|sent| sent.jobs);
+        std::mem::take(&mut self.again).into_iter().chain(sent).collect()
+    }
+}
+
+/// A whole command failed. Where there is a release in it the node is as good as down, and is owed;
+/// a connection that broke is of no more use anyway.
+fn refuse(queue: &Queue, jobs: Vec<Job>, error: RedisError) -> RedisResult<()> {
+    let answer = queue.error(&error);
+    let mut owes = false;
+    for job in jobs {
+        if matches!(job.request, Request::Release { .. }) && *answer.cause() != Cause::Auth {
+            queue.owe(&job);
+            owes = true;
+        }
+        job.answer(Err(answer.clone()));
+    }
+    if owes || error.is_unrecoverable_error() { Err(error) } else { Ok(()) }
+}
+
+pub(super) fn timed_out(what: &'static str) -> RedisError {
+    std::io::Error::new(std::io::ErrorKind::TimedOut, what).into()
+}

@@ -3,9 +3,11 @@
 use std::error::Error;
 use std::time::Duration;
 
-use crate::levels::LevelsError;
+use crate::hold::Refusal;
 use crate::operation::StockKey;
-use crate::store::{CommitError, StoreError};
+use crate::request::{InvalidRequest, RequestId};
+use crate::store::StoreError;
+use crate::workbench::Rejection;
 
 /// Why a repository did not do what it was asked to.
 ///
@@ -19,9 +21,24 @@ pub enum RepositoryError {
         /// What was looked for.
         key: StockKey,
     },
-    /// The levels do not allow it.
+    /// Levels or holds do not allow it.
     #[error(transparent)]
-    Refused(#[from] LevelsError),
+    Refused(#[from] Refusal),
+    /// Nobody could carry that out.
+    #[error(transparent)]
+    Invalid(#[from] InvalidRequest),
+    /// Another request was carried out under this id.
+    #[error("request id {request_id} has been used for another request")]
+    RequestConflict {
+        /// The id.
+        request_id: RequestId,
+    },
+    /// The record's levels live in Redis, and this repository does not go there.
+    #[error("{key} is resident: its levels live in Redis, and only the resident repository changes them")]
+    Resident {
+        /// Which record.
+        key: StockKey,
+    },
     /// The lock was held by others for as long as was waited. Try again later.
     #[error("the lock of {key} is held by others")]
     LockContended {
@@ -58,8 +75,10 @@ pub enum RepositoryError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The answer to the commit was lost: it may have been done, or not.
-    #[error("whether it was done is unknown: the answer to the commit was lost")]
+    #[error("whether request {request_id} was carried out is unknown: the answer to the commit was lost")]
     OutcomeUnknown {
+        /// Asked again under this id, it is carried out once.
+        request_id: RequestId,
         /// What came instead of an answer.
         #[source]
         source: StoreError,
@@ -73,6 +92,9 @@ impl RepositoryError {
         match self {
             Self::NotFound { .. } => "not_found",
             Self::Refused(error) => error.code(),
+            Self::Invalid(error) => error.code(),
+            Self::RequestConflict { .. } => "request_conflict",
+            Self::Resident { .. } => "resident",
             Self::LockContended { .. } => "lock_contended",
             Self::LocksUnavailable { .. } => "locks_unavailable",
             Self::LeaseLost { .. } => "lease_lost",
@@ -83,11 +105,13 @@ impl RepositoryError {
     }
 }
 
-impl From<CommitError> for RepositoryError {
-    fn from(error: CommitError) -> Self {
-        match error {
-            CommitError::RolledBack(error) => Self::Store(error),
-            CommitError::Unknown(source) => Self::OutcomeUnknown { source },
+impl From<Rejection> for RepositoryError {
+    fn from(rejection: Rejection) -> Self {
+        match rejection {
+            Rejection::NotFound { key } => Self::NotFound { key },
+            Rejection::Resident { key } => Self::Resident { key },
+            Rejection::Refused(refusal) => Self::Refused(refusal),
+            Rejection::Conflict { request_id } => Self::RequestConflict { request_id },
         }
     }
 }

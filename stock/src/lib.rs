@@ -2,25 +2,31 @@
 //!
 //! A stock record says how many units of a variant lie in a warehouse and what they are bound to:
 //! available, locked by an order, reserved by a paid one. Seven operations move units between these
-//! levels ([`levels`]). A StockRepository applies an operation to the record in a database, with a
-//! log entry in the same transaction, and is there in several kinds that may run side by side on
-//! one database.
+//! levels ([`levels`]); an order may hold units, for a time or until it is paid ([`hold`]). A
+//! [`StockRepository`](repository::StockRepository) carries out requests of one or several such
+//! changes, all or nothing and once however often they come ([`request`]), with a log entry for each
+//! change in the same transaction. It is there in several kinds that may run side by side on one
+//! database.
 //!
 //! The lock only keeps order; the database keeps truth. Every writer locks the row it reads,
 //! compares the version it read when it writes, and raises it, so a lock that failed costs a retry
 //! and never a unit. A lease's fencing token is written with the change, so a holder that comes late
 //! is turned away and begins again.
 //!
-//! Reading order: [`operation`] (what is asked for), [`levels`] (what it does), [`record`], [`log`]
-//! (what was done), [`store`] (where it is kept), [`repository`] (all of it together), [`error`],
-//! [`config`], [`demo`].
+//! Reading order: [`operation`] and [`request`] (what is asked for), [`levels`] and [`hold`] (what it
+//! does), [`record`], [`log`] (what was done), [`workbench`] (many requests in memory), [`store`]
+//! (where it is kept), [`repository`] (all of it together), [`error`], [`config`], [`demo`].
 
 pub mod config;
 pub mod demo;
 pub mod error;
+pub mod hold;
 pub mod levels;
 pub mod log;
 pub mod operation;
 pub mod record;
 pub mod repository;
+pub mod request;
 pub mod store;
+pub mod timestamp;
+pub mod workbench;

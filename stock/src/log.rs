@@ -1,16 +1,27 @@
 //! What was done: one entry for every change, and the proof that the entries explain the levels.
 
+use crate::hold::Held;
 use crate::levels::StockLevels;
-use crate::operation::{Operation, Quantity, StockKey};
-use crate::record::StockRecord;
+use crate::operation::{Id, Operation, Quantity, StockKey};
+use crate::record::{StockRecord, StockRow};
+use crate::request::{Change, ExpiresIn, OrderId, RequestId};
+use crate::timestamp::Timestamp;
 
 /// One change of one record. Written in the transaction that makes the change, never altered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogEntry {
     /// The number of the record that changed.
     pub stock_id: u64,
     /// Which variant, in which warehouse; kept so that the log can be read without the record.
     pub key: StockKey,
+    /// The request it was a part of.
+    pub request_id: RequestId,
+    /// Which of the request's changes it was, counted from 0.
+    pub position: u32,
+    /// The order it was done for, if one was named.
+    pub order_id: Option<OrderId>,
+    /// After how long the order's hold was to end, where that was asked for.
+    pub expires_in: Option<ExpiresIn>,
     /// What was done.
     pub action: Operation,
     /// With how many units.
@@ -23,6 +34,35 @@ pub struct LogEntry {
     pub fence: Option<u64>,
     /// The version of the record after it. A record has one entry for each version.
     pub version: u64,
+}
+
+impl LogEntry {
+    /// Whether it is what this change asks for.
+    #[must_use]
+    pub fn is_of(&self, change: &Change) -> bool {
+        self.key == change.key
+            && self.action == change.operation
+            && self.quantity == change.quantity
+            && self.order_id == change.order_id
+            && self.expires_in == change.expires_in
+    }
+
+    /// The record as it was after it.
+    #[must_use]
+    pub fn record_after(&self, product_id: Id) -> StockRecord {
+        StockRecord { id: self.stock_id, product_id, key: self.key, levels: self.after, version: self.version }
+    }
+}
+
+/// An entry as it was read from the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoggedEntry {
+    /// The number the database gave it.
+    pub id: u64,
+    /// When it was written.
+    pub created_at: Timestamp,
+    /// What it says.
+    pub entry: LogEntry,
 }
 
 /// What the log of one record adds up to.
@@ -50,13 +90,26 @@ pub struct LogSummary {
 pub struct Audit {
     /// The record.
     pub record: StockRecord,
+    /// Up to which version its log has been pruned.
+    pub pruned_version: u64,
+    /// What its row says that open holds cover.
+    pub held: Held,
+    /// What its holds add up to.
+    pub holds: Held,
     /// Its log.
     pub log: LogSummary,
 }
 
 impl Audit {
-    /// Whether the log explains the record: the entries form one chain, there is one for each
-    /// version, and what they did adds up to the levels.
+    /// A row, with what its log and its holds add up to.
+    #[must_use]
+    pub fn new(row: &StockRow, log: LogSummary, holds: Held) -> Self {
+        Self { record: row.record, pruned_version: row.pruned_version, held: row.held, holds, log }
+    }
+
+    /// Whether log and holds explain the record: the entries form one chain, there is one for each
+    /// version that has not been pruned, what they did adds up to the levels, and the holds add up to
+    /// what the row says of them.
     ///
     /// # Errors
     ///
@@ -65,7 +118,8 @@ impl Audit {
         let opening = self.log.opening.unwrap_or(self.record.levels);
         let levels = self.record.levels;
         let agrees = self.log.breaks == 0
-            && self.log.entries == self.record.version
+            && self.pruned_version.checked_add(self.log.entries) == Some(self.record.version)
+            && self.held == self.holds
             && moved(opening.available(), levels.available()) == i128::from(self.log.available)
             && moved(opening.locked(), levels.locked()) == i128::from(self.log.locked)
             && moved(opening.reserved(), levels.reserved()) == i128::from(self.log.reserved);
@@ -79,10 +133,10 @@ impl Audit {
 /// The log of a record does not explain its levels.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the log does not explain the levels: version {} with {} entries and {} breaks between them; levels {:?}, \
-     opened with {:?}, log sums {} available, {} locked, {} reserved",
-    audit.record.version, audit.log.entries, audit.log.breaks, audit.record.levels, audit.log.opening,
-    audit.log.available, audit.log.locked, audit.log.reserved
+    "the log does not explain the levels: version {} (pruned to {}) with {} entries and {} breaks between them; \
+     levels {:?}, opened with {:?}, log sums {} available, {} locked, {} reserved; {:?} held, holds sum {:?}",
+    audit.record.version, audit.pruned_version, audit.log.entries, audit.log.breaks, audit.record.levels, audit.log.opening,
+    audit.log.available, audit.log.locked, audit.log.reserved, audit.held, audit.holds
 )]
 pub struct Discrepancy {
     /// Both sides.
@@ -106,8 +160,10 @@ mod tests {
                 key: StockKey::new(1, 0).unwrap(),
                 levels,
                 version: 3,
-                fence: 0,
             },
+            pruned_version: 0,
+            held: Held::default(),
+            holds: Held::default(),
             log: LogSummary {
                 entries: 3,
                 opening: Some(StockLevels::new(10, 0, 0).unwrap()),
@@ -127,7 +183,10 @@ mod tests {
 
     #[test]
     fn whatever_is_missing_or_doubled_is_noticed() {
-        let spoil: [fn(&mut Audit); 6] = [
+        let spoil: [fn(&mut Audit); 9] = [
+            |audit| audit.pruned_version = 1,
+            |audit| audit.held.locked = 1,
+            |audit| audit.holds.reserved = 1,
             |audit| audit.log.entries = 2,
             |audit| audit.record.version = 4,
             |audit| audit.log.breaks = 1,
@@ -140,6 +199,14 @@ mod tests {
             spoil(&mut audit);
             assert!(audit.reconcile().is_err(), "{audit:?}");
         }
+    }
+
+    #[test]
+    fn a_pruned_log_explains_what_came_after() {
+        let mut audit = sold_three_of_ten();
+        audit.pruned_version = 1;
+        audit.log.entries = 2;
+        assert_eq!(audit.reconcile(), Ok(()));
     }
 
     #[test]

@@ -1,37 +1,50 @@
-//! Where records and their log are kept: a small trait, so that the repositories do not care which
-//! database it is.
+//! Where records, their log and the holds of orders are kept: a small trait, so that the repositories
+//! do not care which database it is.
 //!
 //! A store only reads and writes what it is told, in transactions; what may be written is decided
-//! elsewhere. One implementation for MySQL and MariaDB, one for SQLite.
+//! elsewhere. One implementation for MySQL and MariaDB, one for SQLite. What a transaction takes comes
+//! in sets: one statement for any number of rows.
 
 pub mod error;
-pub mod mysql;
-pub mod sqlite;
+pub mod lock_nodes;
+pub mod page;
 pub mod url;
 
+mod dialect;
+mod json;
+mod mysql;
 mod rows;
+mod session;
 mod sql;
+mod sqlite;
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use crate::hold::{Held, Hold};
 use crate::levels::StockLevels;
-use crate::log::{Audit, LogEntry, LogSummary};
+use crate::log::{Audit, LogEntry, LogSummary, LoggedEntry};
 use crate::operation::{Id, Quantity, StockKey};
-use crate::record::StockRecord;
+use crate::record::{RowWrite, StockRecord, StockRow};
+use crate::request::{OrderId, RequestId};
+use crate::timestamp::Timestamp;
+
+use self::mysql::MySqlBackend;
+use self::sql::SqlStore;
+use self::sqlite::SqliteBackend;
 
 pub use self::error::{CommitError, StoreError};
-pub use self::mysql::MySqlStore;
-pub use self::sqlite::SqliteStore;
+pub use self::lock_nodes::LockNodes;
+pub use self::page::{Filter, MAX_PAGE, Page, PageSize};
 pub use self::url::{DatabaseUrl, InvalidDatabaseUrl};
 
 /// A future on the heap: what lets a trait with async methods be chosen at run time.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// A database that holds stock records and their log. One that stops answering is an error after
-/// some seconds ([`StoreError::Unavailable`]), and no wait without an end.
+/// A database that holds stock records, their log and the holds of orders. One that stops answering is
+/// an error after some seconds ([`StoreError::Unavailable`]), and no wait without an end.
 pub trait Store: fmt::Debug + Send + Sync {
     /// Brings the tables up to date. Safe to call from several processes at once.
     ///
@@ -40,6 +53,14 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// [`StoreError`]; [`StoreError::NewerSchema`] if a newer version has been there.
     fn migrate(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 
+    /// Whether the tables are those of this version, for those who may not [`migrate`](Self::migrate).
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::MissingTable`] without tables, [`StoreError::OlderSchema`],
+    /// [`StoreError::NewerSchema`].
+    fn check_schema(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+
     /// Opens a transaction that is going to write. Dropped without a commit, it is rolled back.
     ///
     /// # Errors
@@ -47,12 +68,19 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// [`StoreError`], mostly [`StoreError::Unavailable`].
     fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, StoreError>>;
 
-    /// The record, or `None` if there is none. Takes no lock.
+    /// The row, or `None` if there is none. Takes no lock.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
-    fn read(&self, key: StockKey) -> BoxFuture<'_, Result<Option<StockRecord>, StoreError>>;
+    fn read(&self, key: StockKey) -> BoxFuture<'_, Result<Option<StockRow>, StoreError>>;
+
+    /// The rows of those of these keys that there are, sorted. Takes no lock.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn read_many<'a>(&'a self, keys: &'a [StockKey]) -> BoxFuture<'a, Result<Vec<StockRow>, StoreError>>;
 
     /// Makes a record with everything on hand available. One that exists is left as it is and given
     /// back.
@@ -61,6 +89,75 @@ pub trait Store: fmt::Debug + Send + Sync {
     ///
     /// [`StoreError`].
     fn create(&self, product_id: Id, key: StockKey, stock: Quantity) -> BoxFuture<'_, Result<Creation, StoreError>>;
+
+    /// A page of records by number; the cursor is the number of the last record.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn list<'a>(
+        &'a self,
+        filter: &'a Filter,
+        after: Option<u64>,
+        size: PageSize,
+    ) -> BoxFuture<'a, Result<Page<StockRecord>, StoreError>>;
+
+    /// A page of a record's log, newest first; the cursor is the version of the last entry. Empty
+    /// where there is no such record.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn logs(
+        &self,
+        key: StockKey,
+        before: Option<u64>,
+        size: PageSize,
+    ) -> BoxFuture<'_, Result<Page<LoggedEntry>, StoreError>>;
+
+    /// A page of an order's holds, newest first, also of those of which nothing is left; the cursor is
+    /// the number of the last hold.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn holds<'a>(
+        &'a self,
+        order_id: &'a OrderId,
+        before: Option<u64>,
+        size: PageSize,
+    ) -> BoxFuture<'a, Result<Page<Hold>, StoreError>>;
+
+    /// A page of the holds whose time is over by the database's clock, by number; the cursor is the
+    /// number of the last one.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn expired_holds(&self, after: Option<u64>, size: PageSize) -> BoxFuture<'_, Result<Page<Hold>, StoreError>>;
+
+    /// Removes the oldest log entries up to the first one that was not written before this moment, at
+    /// most a page of them, and says how many there were. With them goes the memory of their requests.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn prune_logs(&self, before: Timestamp, size: PageSize) -> BoxFuture<'_, Result<u64, StoreError>>;
+
+    /// The lock nodes the instances on this database have agreed on: `mine`, if nobody has been here
+    /// before.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn agree_on_lock_nodes<'a>(&'a self, mine: &'a LockNodes) -> BoxFuture<'a, Result<LockNodes, StoreError>>;
+
+    /// Makes `mine` what the instances on this database have agreed on, whatever that was before.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn adopt_lock_nodes<'a>(&'a self, mine: &'a LockNodes) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// Writes levels over whatever is there: no lock, no version check, no log.
     ///
@@ -75,29 +172,62 @@ pub trait Store: fmt::Debug + Send + Sync {
     fn close(&self) -> BoxFuture<'_, ()>;
 }
 
-/// A transaction that writes.
+/// A transaction that writes. Everything it is given is sorted by record, so that two of them never
+/// wait for each other in a circle; sets are of one kind each and may be empty.
 pub trait Transaction: Send {
-    /// The record, locked against every other writer until this transaction ends; `None` if there
-    /// is none.
+    /// The rows of those of these keys that there are, locked against every other writer until this
+    /// transaction ends. Rows that others have locked are waited for.
     ///
     /// # Errors
     ///
     /// [`StoreError`]; [`StoreError::Conflict`] if another writer did not let go in time.
-    fn claim(&mut self, key: StockKey) -> BoxFuture<'_, Result<Option<StockRecord>, StoreError>>;
+    fn claim<'a>(&'a mut self, keys: &'a [StockKey]) -> BoxFuture<'a, Result<Vec<StockRow>, StoreError>>;
 
-    /// Writes a record over the one it was made from: the version before it, and no larger fence.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Conflict`] if that is no longer what the database holds.
-    fn update<'a>(&'a mut self, after: &'a StockRecord) -> BoxFuture<'a, Result<(), StoreError>>;
-
-    /// Adds an entry to the log.
+    /// Like [`claim`](Self::claim), but waits for nobody: rows that others have locked are left out,
+    /// like those that are not there.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
-    fn append<'a>(&'a mut self, entry: &'a LogEntry) -> BoxFuture<'a, Result<(), StoreError>>;
+    fn claim_free<'a>(&'a mut self, keys: &'a [StockKey]) -> BoxFuture<'a, Result<Vec<StockRow>, StoreError>>;
+
+    /// The holds of these orders of these records, open or not.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn find_holds<'a>(&'a mut self, places: &'a [(u64, OrderId)]) -> BoxFuture<'a, Result<Vec<Hold>, StoreError>>;
+
+    /// The log entries of these requests, those of one request together and in order. To be asked
+    /// after the rows are locked: nobody can carry one of them out in between then.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn find_requests<'a>(&'a mut self, ids: &'a [RequestId]) -> BoxFuture<'a, Result<Vec<LogEntry>, StoreError>>;
+
+    /// Writes rows over those they were made from: the version and the fence that were read. A row may
+    /// keep its version where only its fence or its residence changes.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Conflict`] if one of them is no longer what the database holds. Some of the others
+    /// have been written then, and the transaction has to be rolled back.
+    fn write<'a>(&'a mut self, rows: &'a [RowWrite]) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Adds entries to the log.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::DuplicateRequest`] if one of the requests was carried out by somebody else.
+    fn append<'a>(&'a mut self, entries: &'a [LogEntry]) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Writes holds: new ones, and over those that were read.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn write_holds<'a>(&'a mut self, holds: &'a [Hold]) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// What the log of a record adds up to.
     ///
@@ -105,6 +235,13 @@ pub trait Transaction: Send {
     ///
     /// [`StoreError`].
     fn log_summary(&mut self, stock_id: u64) -> BoxFuture<'_, Result<LogSummary, StoreError>>;
+
+    /// What the holds of a record add up to.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn holds_sum(&mut self, stock_id: u64) -> BoxFuture<'_, Result<Held, StoreError>>;
 
     /// Makes everything written durable.
     ///
@@ -142,26 +279,29 @@ impl Creation {
 ///
 /// # Errors
 ///
-/// [`StoreError::Unavailable`] if it does not answer, with the cause.
+/// [`StoreError::Unavailable`] if it does not answer, with the cause; [`StoreError::TooOld`] if it
+/// lacks what is needed.
 pub async fn open(url: &DatabaseUrl) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match url {
-        DatabaseUrl::MySql(url) => Arc::new(MySqlStore::open(url).await?),
-        DatabaseUrl::Sqlite(url) => Arc::new(SqliteStore::open(url).await?),
+        DatabaseUrl::MySql(url) => Arc::new(SqlStore(MySqlBackend::open(url).await?)),
+        DatabaseUrl::Sqlite(url) => Arc::new(SqlStore(SqliteBackend::open(url).await?)),
     })
 }
 
-/// A record and what its log adds up to, as of one moment; `None` if there is no such record.
+/// A record and what its log and its holds add up to, as of one moment; `None` if there is no such
+/// record.
 ///
 /// # Errors
 ///
 /// [`StoreError`].
 pub async fn audit(store: &dyn Store, key: StockKey) -> Result<Option<Audit>, StoreError> {
     let mut transaction = store.begin().await?;
-    let Some(record) = transaction.claim(key).await? else {
+    let Some(row) = transaction.claim(&[key]).await?.pop() else {
         transaction.rollback().await;
         return Ok(None);
     };
-    let log = transaction.log_summary(record.id).await?;
+    let log = transaction.log_summary(row.record.id).await?;
+    let holds = transaction.holds_sum(row.record.id).await?;
     transaction.rollback().await;
-    Ok(Some(Audit { record, log }))
+    Ok(Some(Audit::new(&row, log, holds)))
 }

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use backends::{Backend, locks_on, sim_locks, sim_nodes};
 use stock::operation::{MAX_INTEGER, Operation, StockKey};
+use stock::record::{Changed, RowWrite};
 use stock::repository::suite;
+use stock::request::{Change, RequestId};
 
 /// About the year 2096, in the microseconds that tokens are made of.
 const YEARS_AHEAD: u64 = 4_000_000_000_000_000;
@@ -37,18 +39,21 @@ async fn a_holder_that_comes_late_writes_nothing_under_its_old_lease(backend: &B
     let (repository, others) = (backend.redlocked(&locks_on(&nodes)), locks_on(&nodes));
     let key = suite::make(repository.as_ref(), 10).await;
     let mut transaction = backend.store.begin().await.unwrap();
-    let before = transaction.claim(key).await.unwrap().unwrap();
+    let before = transaction.claim(&[key]).await.unwrap()[0];
 
-    let late = tokio::spawn(async move { repository.apply(key, Operation::Lock, suite::quantity(3)).await });
+    let late =
+        tokio::spawn(async move { repository.change(Change::new(key, Operation::Lock, suite::quantity(3))).await });
     testkit::eventually(Duration::from_secs(5), async || nodes.iter().all(|node| !node.is_empty())).await;
     for node in &nodes {
         node.stop();
         node.start(false);
     }
     let other = others.lock(key.lock_key()).await.unwrap();
-    let (after, entry) = before.change(Operation::Lock, suite::quantity(5), Some(other.fence().get())).unwrap();
-    transaction.update(&after).await.unwrap();
-    transaction.append(&entry).await.unwrap();
+    let change = Change::new(key, Operation::Lock, suite::quantity(5));
+    let fence = Some(other.fence().get());
+    let Changed { row: after, entry, .. } = before.change(&change, None, fence, (&RequestId::make(), 0)).unwrap();
+    transaction.write(&[RowWrite::new(&before, after)]).await.unwrap();
+    transaction.append(&[entry]).await.unwrap();
     transaction.commit().await.unwrap();
     // The late one must take its new lease behind this one.
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -57,7 +62,8 @@ async fn a_holder_that_comes_late_writes_nothing_under_its_old_lease(backend: &B
 
     let answered = late.await.unwrap().unwrap();
     assert_eq!((answered.version, answered.levels.locked()), (2, 8));
-    assert!(answered.fence > after.fence, "{answered:?} was not written under a newer lease than {after:?}");
+    let stored = backend.store.read(key).await.unwrap().unwrap();
+    assert!(stored.fence > after.fence, "{stored:?} was not written under a newer lease than {after:?}");
     assert_growing(&tokens(backend, key).await);
     suite::explained(backend.store.as_ref(), key).await;
 }
@@ -79,11 +85,13 @@ async fn a_token_from_years_ahead_is_passed_by() {
         let repository = backend.redlocked(&locks_on(&nodes));
         let key = suite::make(repository.as_ref(), 10).await;
         set_fence(&backend, key, YEARS_AHEAD).await;
-        let first = repository.apply(key, Operation::Lock, suite::quantity(1)).await.unwrap();
+        let first = repository.change(Change::new(key, Operation::Lock, suite::quantity(1))).await.unwrap();
+        let first = backend.store.read(key).await.unwrap().filter(|row| row.record == first).unwrap();
         assert!(first.fence > YEARS_AHEAD, "{first:?}");
         // Other clients learn of it from the nodes.
         let other = backend.redlocked(&locks_on(&nodes));
-        let second = other.apply(key, Operation::Lock, suite::quantity(1)).await.unwrap();
+        let second = other.change(Change::new(key, Operation::Lock, suite::quantity(1))).await.unwrap();
+        let second = backend.store.read(key).await.unwrap().filter(|row| row.record == second).unwrap();
         assert!(second.fence > first.fence, "{second:?} after {first:?}");
         assert_growing(&tokens(&backend, key).await);
     }
@@ -96,10 +104,10 @@ async fn the_largest_token_of_all_is_an_error_and_not_a_wait() {
     let key = suite::make(repository.as_ref(), 10).await;
     for stored in [redlock::MAX_FENCE_FLOOR + 1, MAX_INTEGER] {
         set_fence(&backend, key, stored).await;
-        let error = repository.apply(key, Operation::Lock, suite::quantity(1)).await.unwrap_err();
+        let error = repository.change(Change::new(key, Operation::Lock, suite::quantity(1))).await.unwrap_err();
         assert_eq!(error.code(), "stale_fence", "{stored}: {error:?}");
     }
-    assert_eq!(backend.store.read(key).await.unwrap().unwrap().version, 0);
+    assert_eq!(backend.store.read(key).await.unwrap().unwrap().record.version, 0);
 }
 
 /// Two lock clients, as two processes would have them.
@@ -114,7 +122,7 @@ async fn tokens_grow_with_the_version() {
                 let repository = both[number % 2].clone();
                 tokio::spawn(async move {
                     for _ in 0..5 {
-                        repository.apply(key, Operation::Lock, suite::quantity(1)).await.unwrap();
+                        repository.change(Change::new(key, Operation::Lock, suite::quantity(1))).await.unwrap();
                     }
                 })
             })
@@ -137,8 +145,9 @@ async fn row_locks_leave_the_token_as_it_is() {
         let repository = backend.row_lock();
         let key = suite::make(repository.as_ref(), 10).await;
         set_fence(&backend, key, 7).await;
-        let after = repository.apply(key, Operation::Lock, suite::quantity(1)).await.unwrap();
-        assert_eq!((after.fence, after.version), (7, 1));
+        let after = repository.change(Change::new(key, Operation::Lock, suite::quantity(1))).await.unwrap();
+        let row = backend.store.read(key).await.unwrap().unwrap();
+        assert_eq!((row.fence, row.record.version, row.record), (7, 1, after));
         assert_eq!(tokens(&backend, key).await, [None]);
     }
 }
@@ -150,7 +159,7 @@ async fn the_audit_notices_a_token_out_of_order() {
         let (fenced, plain) = (backend.redlocked(&sim_locks()), backend.row_lock());
         let key = suite::make(plain.as_ref(), 10).await;
         for repository in [&fenced, &plain, &fenced] {
-            repository.apply(key, Operation::Lock, suite::quantity(1)).await.unwrap();
+            repository.change(Change::new(key, Operation::Lock, suite::quantity(1))).await.unwrap();
         }
         suite::explained(backend.store.as_ref(), key).await;
         let sql =

@@ -12,6 +12,7 @@ use backends::{Backend, locks, sim_locks};
 use redlock::{Redlock, RestartGuard};
 use stock::operation::Operation;
 use stock::repository::{Redlocked, StockRepository, suite};
+use stock::request::Change;
 use testkit::RedisServer;
 
 const SOON: Duration = Duration::from_millis(200);
@@ -23,10 +24,10 @@ async fn a_lock_held_by_somebody_else_is_contention() {
     let repository = Redlocked::new(backend.store.clone(), redlock.clone()).wait(SOON);
     let key = suite::make(&repository, 10).await;
     let held = redlock.lock(key.lock_key()).await.unwrap();
-    let error = repository.apply(key, Operation::Lock, suite::quantity(1)).await.unwrap_err();
+    let error = repository.change(Change::new(key, Operation::Lock, suite::quantity(1))).await.unwrap_err();
     assert_eq!(error.code(), "lock_contended", "{error:?}");
     held.release().await.unwrap();
-    let after = repository.apply(key, Operation::Lock, suite::quantity(1)).await.unwrap();
+    let after = repository.change(Change::new(key, Operation::Lock, suite::quantity(1))).await.unwrap();
     assert_eq!(after.version, 1, "the refused one left nothing behind");
 }
 
@@ -36,14 +37,14 @@ async fn lock_nodes_that_are_down_are_no_contention() {
     let nodes = nodes.unwrap();
     let repository = Redlocked::new(backend.store.clone(), locks(&nodes)).wait(SOON);
     let key = suite::make(&repository, 10).await;
-    repository.apply(key, Operation::Lock, suite::quantity(1)).await.unwrap();
+    repository.change(Change::new(key, Operation::Lock, suite::quantity(1))).await.unwrap();
 
     nodes[0].kill().await.unwrap();
-    let after = repository.apply(key, Operation::Lock, suite::quantity(1)).await.unwrap();
+    let after = repository.change(Change::new(key, Operation::Lock, suite::quantity(1))).await.unwrap();
     assert_eq!(after.version, 2, "a minority may be down");
 
     nodes[1].kill().await.unwrap();
-    let error = repository.apply(key, Operation::Lock, suite::quantity(1)).await.unwrap_err();
+    let error = repository.change(Change::new(key, Operation::Lock, suite::quantity(1))).await.unwrap_err();
     assert_eq!(error.code(), "locks_unavailable", "{error:?}");
     assert_eq!(repository.get(key).await.unwrap().version, 2);
 }
@@ -63,11 +64,11 @@ async fn a_lease_that_ran_out_before_the_commit_writes_nothing() {
     let repository = Redlocked::new(backend.store.clone(), short);
     let key = suite::make(&repository, 10).await;
     let mut holder = backend.store.begin().await.unwrap();
-    holder.claim(key).await.unwrap().unwrap();
+    assert_eq!(holder.claim(&[key]).await.unwrap().len(), 1);
 
     let waiting = tokio::spawn({
         let repository = repository.clone();
-        async move { repository.apply(key, Operation::Lock, suite::quantity(1)).await }
+        async move { repository.change(Change::new(key, Operation::Lock, suite::quantity(1))).await }
     });
     for node in &nodes {
         testkit::eventually(Duration::from_secs(10), || async { !node.keys("lock:*").await.is_empty() }).await;
@@ -90,7 +91,7 @@ async fn no_lock_outlives_its_operation() {
     let repository = backend.redlocked(&locks(&nodes));
     let key = suite::make(repository.as_ref(), 10).await;
     for units in [1, 100] {
-        let _ = repository.apply(key, Operation::Lock, suite::quantity(units)).await;
+        let _ = repository.change(Change::new(key, Operation::Lock, suite::quantity(units))).await;
     }
     // A majority has confirmed the release; the last node may be a moment behind.
     testkit::eventually(Duration::from_secs(5), async || {

@@ -12,8 +12,10 @@ use std::time::Duration;
 use backends::{Backend, migrated, sim_locks};
 use stock::error::RepositoryError;
 use stock::operation::{Operation, StockKey};
+use stock::record::RowWrite;
 use stock::repository::{StockRepository, suite};
-use stock::store::{StoreError, Transaction};
+use stock::request::{Change, RequestId};
+use stock::store::{CommitError, StoreError, Transaction};
 
 /// How long anybody may be left without an answer: a connection, a statement and a commit, each of
 /// which the database has eight seconds for, and a lease held by somebody in the same position.
@@ -29,7 +31,7 @@ struct Told {
 async fn lock_until_it_breaks(repository: Arc<dyn StockRepository>, key: StockKey) -> Told {
     let mut answered = 0;
     loop {
-        match repository.apply(key, Operation::Lock, suite::quantity(1)).await {
+        match repository.change(Change::new(key, Operation::Lock, suite::quantity(1))).await {
             Ok(_) => answered += 1,
             Err(last) => return Told { answered, last },
         }
@@ -88,7 +90,7 @@ async fn survives(outage: Outage, backend: &Backend, repository: Arc<dyn StockRe
         "{answered} were answered, {unknown} are unknown, {locked} are there"
     );
     // The same repository works again, on new connections.
-    let after = repository.apply(key, Operation::Lock, suite::quantity(1)).await.unwrap();
+    let after = repository.change(Change::new(key, Operation::Lock, suite::quantity(1))).await.unwrap();
     assert_eq!(after.levels.locked(), locked + 1);
 }
 
@@ -137,7 +139,7 @@ async fn only_a_commit_without_an_answer_is_unknown() {
     };
     let (committed, changed) = tokio::time::timeout(PATIENCE, ends).await.unwrap();
     assert_eq!(changed.code(), "store_unavailable", "{changed:?}");
-    assert_eq!(RepositoryError::from(committed).code(), "outcome_unknown");
+    assert!(matches!(committed, CommitError::Unknown(_)), "{committed:?}");
 
     Outage::Hung.end(&backend).await;
     // Either way the record and its log are of one mind.
@@ -147,8 +149,9 @@ async fn only_a_commit_without_an_answer_is_unknown() {
 }
 
 async fn change(transaction: &mut dyn Transaction, key: StockKey) -> Result<(), StoreError> {
-    let before = transaction.claim(key).await?.unwrap();
-    let (after, entry) = before.change(Operation::Lock, suite::quantity(1), None).unwrap();
-    transaction.update(&after).await?;
-    transaction.append(&entry).await
+    let before = transaction.claim(&[key]).await?[0];
+    let lock = Change::new(key, Operation::Lock, suite::quantity(1));
+    let changed = before.change(&lock, None, None, (&RequestId::make(), 0)).unwrap();
+    transaction.write(&[RowWrite::new(&before, changed.row)]).await?;
+    transaction.append(&[changed.entry]).await
 }

@@ -44,7 +44,7 @@ async fn row_lock_and_redlock_side_by_side_on_mariadb_lose_nothing() {
     let second: Arc<_> = RowLock::new(migrated(&backend.url).await).into();
     let side_by_side =
         [backend.redlocked(&locks(&nodes)), backend.row_lock(), backend.redlocked(&locks(&nodes)), second];
-    suite::a_rush_sells_what_there_is(&side_by_side, backend.store.as_ref()).await;
+    suite::together(&side_by_side, backend.store.clone()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,5 +52,5 @@ async fn row_lock_and_redlock_side_by_side_on_sqlite_lose_nothing() {
     let backend = Backend::sqlite().await;
     let second: Arc<_> = RowLock::new(migrated(&backend.url).await).into();
     let side_by_side = [backend.redlocked(&sim_locks()), backend.row_lock(), second];
-    suite::a_rush_sells_what_there_is(&side_by_side, backend.store.as_ref()).await;
+    suite::together(&side_by_side, backend.store.clone()).await;
 }

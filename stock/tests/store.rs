@@ -6,8 +6,11 @@
 mod backends;
 
 use backends::{Backend, migrated};
+use stock::operation::Operation;
+use stock::record::{RowWrite, StockRow};
 use stock::repository::suite::{fresh_key, make, quantity};
 use stock::repository::{RowLock, StockRepository};
+use stock::request::{Change, RequestId};
 use stock::store::{self, DatabaseUrl, StoreError};
 use tempfile::TempDir;
 use testkit::SqlServer;
@@ -116,10 +119,10 @@ async fn a_row_that_is_held_for_long_is_a_conflict() {
     let backend = Backend::mariadb().await;
     let key = make(backend.row_lock().as_ref(), 10).await;
     let mut holder = backend.store.begin().await.unwrap();
-    let held = holder.claim(key).await.unwrap().unwrap();
+    let held = holder.claim(&[key]).await.unwrap()[0];
 
     let mut other = backend.store.begin().await.unwrap();
-    let error = other.claim(key).await.unwrap_err();
+    let error = other.claim(&[key]).await.unwrap_err();
     assert!(error.is_conflict(), "{error:?}");
     other.rollback().await;
     holder.rollback().await;
@@ -145,24 +148,31 @@ async fn a_stale_version_or_fence_is_never_written() {
     for backend in [Backend::sqlite().await, Backend::mariadb().await] {
         let repository = backend.row_lock();
         let key = make(repository.as_ref(), 10).await;
-        let old = repository.get(key).await.unwrap();
-        let lock = stock::operation::Operation::Lock;
-        repository.apply(key, lock, quantity(1)).await.unwrap();
+        let old = backend.store.read(key).await.unwrap().unwrap();
+        repository.change(Change::new(key, Operation::Lock, quantity(1))).await.unwrap();
 
-        let (stale, _) = old.change(lock, quantity(5), None).unwrap();
+        let stale = locked(&old, 5, None);
         let mut transaction = backend.store.begin().await.unwrap();
-        let error = transaction.update(&stale).await.unwrap_err();
+        let error = transaction.write(&[stale]).await.unwrap_err();
         assert!(error.is_conflict(), "{error:?}");
         transaction.rollback().await;
 
-        let (fenced, _) = repository.get(key).await.unwrap().change(lock, quantity(1), Some(7)).unwrap();
+        let fenced = locked(&backend.store.read(key).await.unwrap().unwrap(), 1, Some(7));
         let mut transaction = backend.store.begin().await.unwrap();
-        transaction.update(&fenced).await.unwrap();
-        let (older, _) = fenced.change(lock, quantity(1), Some(6)).unwrap();
-        let error = transaction.update(&older).await.unwrap_err();
+        transaction.write(&[fenced]).await.unwrap();
+        let mut other = locked(&fenced.row, 1, Some(8));
+        other.fence = 6;
+        let error = transaction.write(&[other]).await.unwrap_err();
         assert!(error.is_conflict(), "{error:?}");
         transaction.rollback().await;
     }
+}
+
+/// A row after a lock of so many units, over the one it was made from.
+fn locked(row: &StockRow, units: u64, fence: Option<u64>) -> RowWrite {
+    let change = Change::new(row.record.key, Operation::Lock, quantity(units));
+    let changed = row.change(&change, None, fence, (&RequestId::make(), 0)).unwrap();
+    RowWrite::new(row, changed.row)
 }
 
 /// A transaction that is dropped, as when its caller goes away, lets go of its row by itself.
@@ -171,14 +181,12 @@ async fn a_dropped_transaction_leaves_neither_changes_nor_locks() {
     for backend in [Backend::sqlite().await, Backend::mariadb().await] {
         let repository = backend.row_lock();
         let key = make(repository.as_ref(), 10).await;
-        let lock = stock::operation::Operation::Lock;
         let mut transaction = backend.store.begin().await.unwrap();
-        let record = transaction.claim(key).await.unwrap().unwrap();
-        let (after, _) = record.change(lock, quantity(5), None).unwrap();
-        transaction.update(&after).await.unwrap();
+        let row = transaction.claim(&[key]).await.unwrap()[0];
+        transaction.write(&[locked(&row, 5, None)]).await.unwrap();
         drop(transaction);
 
-        let after = repository.apply(key, lock, quantity(1)).await.unwrap();
+        let after = repository.change(Change::new(key, Operation::Lock, quantity(1))).await.unwrap();
         assert_eq!((after.version, after.levels.locked()), (1, 1));
     }
 }
@@ -190,7 +198,7 @@ async fn looking_for_a_missing_record_locks_nothing() {
     let backend = Backend::mariadb().await;
     let key = fresh_key();
     let mut looking = backend.store.begin().await.unwrap();
-    assert_eq!(looking.claim(key).await.unwrap(), None);
+    assert_eq!(looking.claim(&[key]).await.unwrap(), []);
     let product = stock::operation::Id::new(1).unwrap();
     let creating = backend.store.create(product, key, quantity(1));
     tokio::time::timeout(std::time::Duration::from_secs(2), creating).await.unwrap().unwrap();

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use super::tally::{Outcome, Tally};
 use crate::operation::{Operation, Quantity, StockKey};
 use crate::repository::StockRepository;
+use crate::request::Change;
 
 /// One in so many baskets is put back.
 const CHANGES_MIND: u32 = 8;
@@ -73,7 +74,7 @@ impl Buyer {
         };
         self.tally.asked(operation, units);
         let started = Instant::now();
-        let answer = self.repository.apply(self.key, operation, quantity).await;
+        let answer = self.repository.change(Change::new(self.key, operation, quantity)).await;
         let outcome = match &answer {
             Ok(_) => Outcome::Done,
             Err(error) => Outcome::from(error),

@@ -16,11 +16,12 @@ use std::time::{Duration, Instant};
 use redlock::{Guard, LockError, Redlock};
 
 use super::StockRepository;
-use super::change::Change;
+use super::commit::Commit;
 use crate::error::RepositoryError;
-use crate::operation::{Id, Operation, Quantity, StockKey};
-use crate::record::StockRecord;
-use crate::store::{BoxFuture, Creation, Store};
+use crate::operation::StockKey;
+use crate::request::{Identified, Request};
+use crate::store::{BoxFuture, Store};
+use crate::workbench::Answer;
 
 /// How long a lease is waited for unless [`Redlocked::wait`] says otherwise.
 const WAIT: Duration = Duration::from_secs(15);
@@ -50,13 +51,13 @@ impl Redlocked {
         self
     }
 
-    /// Makes the change under a lease; again under another one where the record has seen a larger
+    /// Carries the request out under a lease; again under another one where a record has seen a larger
     /// token.
-    async fn change(&self, change: Change) -> Result<StockRecord, RepositoryError> {
+    async fn carry_out(&self, request: &Identified) -> Result<Answer, RepositoryError> {
         let until = Instant::now() + self.wait;
         let mut floor = 0;
         for _ in 1..LEASES {
-            match self.change_above(floor, change, until).await {
+            match self.carry_out_above(floor, request, until).await {
                 // Above it there is no floor to ask for.
                 Err(RepositoryError::StaleFence { stored, fence, key }) if stored <= redlock::MAX_FENCE_FLOOR => {
                     tracing::info!(%key, fence, stored, "a lease was stale; taking another one");
@@ -65,17 +66,26 @@ impl Redlocked {
                 outcome => return outcome,
             }
         }
-        self.change_above(floor, change, until).await
+        self.carry_out_above(floor, request, until).await
     }
 
-    /// Makes the change under one lease, with a token above `floor`.
-    async fn change_above(&self, floor: u64, change: Change, until: Instant) -> Result<StockRecord, RepositoryError> {
-        let key = change.key;
+    /// Carries the request out under one lease over all its records, with a token above `floor`.
+    async fn carry_out_above(
+        &self,
+        floor: u64,
+        request: &Identified,
+        until: Instant,
+    ) -> Result<Answer, RepositoryError> {
+        let keys = request.keys();
+        // A request has at least one change.
+        let key = request.changes()[0].key;
         let wait = until.saturating_duration_since(Instant::now());
-        let lease = self.redlock.lock(key.lock_key()).wait(wait).fence_floor(floor).await;
+        let resource: Vec<_> = keys.into_iter().map(StockKey::lock_key).collect();
+        let lease = self.redlock.lock(resource).wait(wait).fence_floor(floor).await;
         let guard = lease.map_err(|error| not_locked(key, error))?;
-        let change = Change { fence: Some(guard.fence().get()), ..change };
-        let outcome = change.commit(self.store.as_ref(), || still_held(&guard, key)).await;
+        let fence = Some(guard.fence().get());
+        let store = self.store.as_ref();
+        let outcome = Commit { store, request, fence, permit: || still_held(&guard, key) }.run().await;
         // The answer does not hang on it: a release that fails ends with the lease.
         match guard.release().await {
             Ok(released) => tracing::trace!(?released, %key, "released"),
@@ -86,29 +96,12 @@ impl Redlocked {
 }
 
 impl StockRepository for Redlocked {
-    fn create(
-        &self,
-        product_id: Id,
-        key: StockKey,
-        stock: Quantity,
-    ) -> BoxFuture<'_, Result<Creation, RepositoryError>> {
-        Box::pin(async move { Ok(self.store.create(product_id, key, stock).await?) })
+    fn store(&self) -> &Arc<dyn Store> {
+        &self.store
     }
 
-    fn get(&self, key: StockKey) -> BoxFuture<'_, Result<StockRecord, RepositoryError>> {
-        Box::pin(async move {
-            let record = self.store.read(key).await?;
-            record.ok_or(RepositoryError::NotFound { key })
-        })
-    }
-
-    fn apply(
-        &self,
-        key: StockKey,
-        operation: Operation,
-        quantity: Quantity,
-    ) -> BoxFuture<'_, Result<StockRecord, RepositoryError>> {
-        Box::pin(self.change(Change { key, operation, quantity, fence: None }))
+    fn apply(&self, request: Request) -> BoxFuture<'_, Result<Answer, RepositoryError>> {
+        Box::pin(async { self.carry_out(&request.identify()?).await })
     }
 }
 

@@ -1,16 +1,19 @@
 //! The repository that leaves everything to the database: writers of one record queue for its row.
 //!
+//! Rows of several records are locked in the order of their keys, by everybody, so that no two of them
+//! wait for each other.
+//!
 //! It takes no lease, so it has no token: the row keeps the largest it has seen, and beside a
 //! redlock repository holders of old leases are turned away as before.
 
 use std::sync::Arc;
 
 use super::StockRepository;
-use super::change::Change;
+use super::commit::Commit;
 use crate::error::RepositoryError;
-use crate::operation::{Id, Operation, Quantity, StockKey};
-use crate::record::StockRecord;
-use crate::store::{BoxFuture, Creation, Store};
+use crate::request::Request;
+use crate::store::{BoxFuture, Store};
+use crate::workbench::Answer;
 
 /// `SELECT … FOR UPDATE`, apply, log, commit. On SQLite the file's write lock takes the place of
 /// the row's.
@@ -28,29 +31,15 @@ impl RowLock {
 }
 
 impl StockRepository for RowLock {
-    fn create(
-        &self,
-        product_id: Id,
-        key: StockKey,
-        stock: Quantity,
-    ) -> BoxFuture<'_, Result<Creation, RepositoryError>> {
-        Box::pin(async move { Ok(self.store.create(product_id, key, stock).await?) })
+    fn store(&self) -> &Arc<dyn Store> {
+        &self.store
     }
 
-    fn get(&self, key: StockKey) -> BoxFuture<'_, Result<StockRecord, RepositoryError>> {
-        Box::pin(async move {
-            let record = self.store.read(key).await?;
-            record.ok_or(RepositoryError::NotFound { key })
+    fn apply(&self, request: Request) -> BoxFuture<'_, Result<Answer, RepositoryError>> {
+        Box::pin(async {
+            let request = request.identify()?;
+            let store = self.store.as_ref();
+            Commit { store, request: &request, fence: None, permit: || Ok(()) }.run().await
         })
-    }
-
-    fn apply(
-        &self,
-        key: StockKey,
-        operation: Operation,
-        quantity: Quantity,
-    ) -> BoxFuture<'_, Result<StockRecord, RepositoryError>> {
-        let change = Change { key, operation, quantity, fence: None };
-        Box::pin(async move { change.commit(self.store.as_ref(), || Ok(())).await })
     }
 }

@@ -1,6 +1,10 @@
 //! What every guarded repository must do, whatever it is made of: run against each of them on each
 //! store. A check panics where the repository is wrong.
 
+pub mod batches;
+pub mod holds;
+pub mod requests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +13,7 @@ use crate::error::RepositoryError;
 use crate::log::Audit;
 use crate::operation::{Id, Operation, Quantity, StockKey};
 use crate::record::StockRecord;
+use crate::request::{Change, ExpiresIn, OrderId};
 use crate::store::{self, Creation, Store};
 
 use Operation::{Add, Deduct, Lock, Release, Reserve, Reset, Unlock};
@@ -29,7 +34,26 @@ pub async fn check(repository: Arc<dyn StockRepository>, store: Arc<dyn Store>) 
     records_that_are_not_there_are_not_found(repository.as_ref()).await;
     orders_live_through_their_operations(repository.as_ref(), store.as_ref()).await;
     refusals_change_nothing(repository.as_ref(), store.as_ref()).await;
-    a_rush_sells_what_there_is(&[repository], store.as_ref()).await;
+    requests::a_request_that_comes_again_gets_its_first_answer(repository.as_ref(), store.as_ref()).await;
+    requests::a_refused_request_is_decided_anew(repository.as_ref()).await;
+    requests::the_log_tells_what_was_asked_for(repository.as_ref()).await;
+    holds::an_order_moves_what_it_holds(repository.as_ref(), store.as_ref()).await;
+    holds::a_hold_lives_until_it_is_ended(repository.as_ref(), store.as_ref()).await;
+    holds::the_holds_of_an_order_are_listed(repository.as_ref()).await;
+    batches::a_batch_is_done_whole_or_not_at_all(repository.as_ref(), store.as_ref()).await;
+    batches::a_request_has_a_bounded_number_of_changes(repository.as_ref(), store.as_ref()).await;
+    together(&[repository], store).await;
+}
+
+/// Every check that several repositories on one database must pass at once, whatever kinds they are.
+///
+/// # Panics
+///
+/// If one of them is wrong, or they are not compatible.
+pub async fn together(repositories: &[Arc<dyn StockRepository>], store: Arc<dyn Store>) {
+    requests::a_request_sent_at_once_is_carried_out_once(repositories, store.as_ref()).await;
+    batches::opposite_batches_do_not_lock_each_other_out(repositories, store.as_ref()).await;
+    a_rush_sells_what_there_is(repositories, store.as_ref()).await;
 }
 
 /// A second create gives the first record back.
@@ -58,7 +82,7 @@ pub async fn records_that_are_not_there_are_not_found(repository: &dyn StockRepo
     let missing = fresh_key();
     let read = repository.get(missing).await.expect_err("nothing there");
     assert_eq!(read.code(), "not_found");
-    let changed = repository.apply(missing, Lock, quantity(1)).await.expect_err("nothing there");
+    let changed = repository.change(Change::new(missing, Lock, quantity(1))).await.expect_err("nothing there");
     assert!(matches!(changed, RepositoryError::NotFound { key } if key == missing), "{changed:?}");
 }
 
@@ -82,7 +106,7 @@ pub async fn orders_live_through_their_operations(repository: &dyn StockReposito
         (Reset, 0, (0, 0, 0)),
     ];
     for (version, (operation, units, expected)) in (1..).zip(steps) {
-        let after = repository.apply(key, operation, quantity(units)).await.expect("applied");
+        let after = repository.change(Change::new(key, operation, quantity(units))).await.expect("applied");
         let levels = after.levels;
         let found = (levels.available(), levels.locked(), levels.reserved());
         assert_eq!(found, expected, "after {operation} of {units}");
@@ -100,8 +124,8 @@ pub async fn orders_live_through_their_operations(repository: &dyn StockReposito
 /// If something is not refused, or changes all the same.
 pub async fn refusals_change_nothing(repository: &dyn StockRepository, store: &dyn Store) {
     let key = make(repository, 10).await;
-    repository.apply(key, Lock, quantity(4)).await.expect("locked");
-    let before = repository.apply(key, Reserve, quantity(2)).await.expect("reserved");
+    repository.change(Change::new(key, Lock, quantity(4))).await.expect("locked");
+    let before = repository.change(Change::new(key, Reserve, quantity(2))).await.expect("reserved");
     let refusals = [
         (Lock, 7, "insufficient_stock"),
         (Unlock, 3, "insufficient_locked"),
@@ -113,7 +137,7 @@ pub async fn refusals_change_nothing(repository: &dyn StockRepository, store: &d
         (Lock, 0, "invalid_quantity"),
     ];
     for (operation, units, code) in refusals {
-        let refused = repository.apply(key, operation, quantity(units)).await;
+        let refused = repository.change(Change::new(key, operation, quantity(units))).await;
         assert_eq!(refused.expect_err("too much").code(), code, "{operation} of {units}");
     }
     assert_eq!(repository.get(key).await.expect("read"), before);
@@ -137,7 +161,7 @@ pub async fn a_rush_sells_what_there_is(repositories: &[Arc<dyn StockRepository>
 
     let (sold, changes) = told.iter().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
     assert_eq!(sold, stock, "sold what there was");
-    let Audit { record, log } = explained(store, key).await;
+    let Audit { record, log, .. } = explained(store, key).await;
     assert_eq!(record.levels.stock(), 0, "all of it has left");
     assert_eq!(record.version, changes, "every answered change raised the version once");
     assert_eq!((log.entries, log.deducted), (changes, sold), "and was logged once");
@@ -148,7 +172,7 @@ async fn buy_out(repository: Arc<dyn StockRepository>, key: StockKey, number: u6
     let (mut sold, mut changes) = (0, 0);
     let mut basket = 1 + number % 3;
     loop {
-        match repository.apply(key, Lock, quantity(basket)).await {
+        match repository.change(Change::new(key, Lock, quantity(basket))).await {
             Ok(_) => changes += 1,
             Err(RepositoryError::Refused(_)) => {
                 // Others still hold what they may put back.
@@ -165,7 +189,7 @@ async fn buy_out(repository: Arc<dyn StockRepository>, key: StockKey, number: u6
         let puts_back = changes % 5 == 1;
         let rest: &[Operation] = if puts_back { &[Unlock] } else { &[Reserve, Deduct] };
         for operation in rest {
-            repository.apply(key, *operation, quantity(basket)).await.expect("it is ours");
+            repository.change(Change::new(key, *operation, quantity(basket))).await.expect("it is ours");
             changes += 1;
         }
         sold += if puts_back { 0 } else { basket };
@@ -215,4 +239,24 @@ pub fn fresh_key() -> StockKey {
 #[must_use]
 pub fn quantity(units: u64) -> Quantity {
     Quantity::new(units).expect("below the limit")
+}
+
+/// An order nobody has placed.
+///
+/// # Panics
+///
+/// Never.
+#[must_use]
+pub fn fresh_order() -> OrderId {
+    OrderId::new(&format!("order-{:016x}", rand::random::<u64>())).expect("short")
+}
+
+/// So many seconds.
+///
+/// # Panics
+///
+/// For zero, and above ten years.
+#[must_use]
+pub fn seconds(seconds: u64) -> ExpiresIn {
+    ExpiresIn::seconds(seconds).expect("allowed")
 }

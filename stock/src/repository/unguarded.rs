@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use super::StockRepository;
 use crate::error::RepositoryError;
-use crate::operation::{Id, Operation, Quantity, StockKey};
+use crate::hold::Refusal;
 use crate::record::StockRecord;
-use crate::store::{BoxFuture, Creation, Store};
+use crate::request::{Change, Request};
+use crate::store::{BoxFuture, Store};
+use crate::workbench::Answer;
 
 /// Reads the levels, decides, and writes the result over whatever is there by then: no lock, no
 /// transaction, no version, no log. Each step is right by itself; two at once lose one of them.
@@ -23,37 +25,27 @@ impl Unguarded {
         Self { store }
     }
 
-    async fn found(&self, key: StockKey) -> Result<StockRecord, RepositoryError> {
-        let record = self.store.read(key).await?;
-        record.ok_or(RepositoryError::NotFound { key })
+    async fn overwrite(&self, change: &Change) -> Result<StockRecord, RepositoryError> {
+        let before = self.get(change.key).await?;
+        let levels = before.levels.apply(change.operation, change.quantity).map_err(Refusal::from)?;
+        self.store.overwrite(before.id, levels).await?;
+        Ok(StockRecord { levels, version: before.version + 1, ..before })
     }
 }
 
 impl StockRepository for Unguarded {
-    fn create(
-        &self,
-        product_id: Id,
-        key: StockKey,
-        stock: Quantity,
-    ) -> BoxFuture<'_, Result<Creation, RepositoryError>> {
-        Box::pin(async move { Ok(self.store.create(product_id, key, stock).await?) })
+    fn store(&self) -> &Arc<dyn Store> {
+        &self.store
     }
 
-    fn get(&self, key: StockKey) -> BoxFuture<'_, Result<StockRecord, RepositoryError>> {
-        Box::pin(self.found(key))
-    }
-
-    fn apply(
-        &self,
-        key: StockKey,
-        operation: Operation,
-        quantity: Quantity,
-    ) -> BoxFuture<'_, Result<StockRecord, RepositoryError>> {
+    fn apply(&self, request: Request) -> BoxFuture<'_, Result<Answer, RepositoryError>> {
         Box::pin(async move {
-            let before = self.found(key).await?;
-            let (after, _) = before.change(operation, quantity, None)?;
-            self.store.overwrite(after.id, after.levels).await?;
-            Ok(after)
+            let request = request.identify()?;
+            let mut records = Vec::new();
+            for change in request.changes() {
+                records.push(self.overwrite(change).await?);
+            }
+            Ok(Answer { request_id: request.id().clone(), records, replayed: false })
         })
     }
 }

@@ -14,6 +14,17 @@ pub enum StoreError {
     /// No answer, or the server is going down: try again later.
     #[error("the database is unavailable")]
     Unavailable(#[source] Driver),
+    /// No room is left on the disk, or in what the database may use of it.
+    #[error("the database is full")]
+    Full(#[source] Driver),
+    /// The server lacks what is needed, because it is too old.
+    #[error("the database server is too old: it is {found}, needed is {needed}")]
+    TooOld {
+        /// What it says it is.
+        found: String,
+        /// What would do.
+        needed: &'static str,
+    },
     /// The database takes no writes: a replica, or a file without write permission.
     #[error("the database is read-only")]
     ReadOnly(#[source] Driver),
@@ -21,12 +32,25 @@ pub enum StoreError {
     /// try.
     #[error("another writer was in the way")]
     Conflict(#[source] Option<Driver>),
+    /// A request of that id was carried out by somebody else in the meantime. Rolled back, worth
+    /// another look.
+    #[error("somebody else has carried out one of the requests")]
+    DuplicateRequest(#[source] Driver),
     /// A table is missing: the database was never migrated.
     #[error("a table is missing; migrate the database first")]
     MissingTable(#[source] Driver),
+    /// The database was migrated by an older version of this program.
+    #[error("the database was migrated by an older version; migration {missing} is missing")]
+    OlderSchema {
+        /// The first migration that is missing.
+        missing: i64,
+    },
+    /// A column is missing: the database was migrated by another version of this program.
+    #[error("a column is missing; migrate the database first")]
+    MissingColumn(#[source] Driver),
     /// The database was migrated by a newer version of this program.
     #[error("the database was migrated by a newer version")]
-    NewerSchema(#[source] MigrateError),
+    NewerSchema(#[source] Option<MigrateError>),
     /// A row holds what no version of this program writes.
     #[error("a row is damaged: {reason}")]
     Damaged {
@@ -49,7 +73,14 @@ impl StoreError {
             Self::Unavailable(_) => "store_unavailable",
             Self::ReadOnly(_) => "store_read_only",
             Self::Conflict(_) => "store_conflict",
-            Self::MissingTable(_) | Self::NewerSchema(_) | Self::Migration(_) => "store_schema",
+            Self::Full(_) => "store_full",
+            Self::TooOld { .. } => "store_too_old",
+            Self::DuplicateRequest(_) => "store_conflict",
+            Self::MissingTable(_)
+            | Self::MissingColumn(_)
+            | Self::OlderSchema { .. }
+            | Self::NewerSchema(_)
+            | Self::Migration(_) => "store_schema",
             Self::Damaged { .. } => "store_damaged",
             Self::Other(_) => "store_error",
         }
@@ -76,7 +107,10 @@ impl From<Driver> for StoreError {
                 Kind::Unavailable => Self::Unavailable(error),
                 Kind::ReadOnly => Self::ReadOnly(error),
                 Kind::Conflict => Self::Conflict(Some(error)),
+                Kind::Full => Self::Full(error),
+                Kind::DuplicateRequest => Self::DuplicateRequest(error),
                 Kind::MissingTable => Self::MissingTable(error),
+                Kind::MissingColumn => Self::MissingColumn(error),
                 Kind::Other => Self::Other(error),
             },
             _ => Self::Other(error),
@@ -91,7 +125,7 @@ impl From<MigrateError> for StoreError {
                 Self::Other(driver) => Self::Migration(MigrateError::Execute(driver)),
                 sorted => sorted,
             },
-            MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => Self::NewerSchema(error),
+            MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => Self::NewerSchema(Some(error)),
             _ => Self::Migration(error),
         }
     }
@@ -118,11 +152,19 @@ impl From<Driver> for CommitError {
     /// Only answers by which a server says that it did *not* commit count as that.
     fn from(error: Driver) -> Self {
         match StoreError::from(error) {
-            error @ (StoreError::Conflict(_) | StoreError::ReadOnly(_)) => Self::RolledBack(error),
+            error @ (StoreError::Conflict(_) | StoreError::ReadOnly(_) | StoreError::Full(_)) => {
+                Self::RolledBack(error)
+            }
             error => Self::Unknown(error),
         }
     }
 }
+
+/// How MySQL names the key that keeps a request from being carried out twice.
+const REQUEST_KEY: &str = "product_stock_logs_request";
+
+/// How SQLite names it.
+const REQUEST_COLUMN: &str = "product_stock_logs.request_id";
 
 /// What an answer of the database means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,7 +172,10 @@ enum Kind {
     Unavailable,
     ReadOnly,
     Conflict,
+    Full,
+    DuplicateRequest,
     MissingTable,
+    MissingColumn,
     Other,
 }
 
@@ -153,7 +198,11 @@ impl Kind {
             1020 | 1205 | 1213 => Self::Conflict,
             1290 if message.contains("read-only") || message.contains("read_only") => Self::ReadOnly,
             1792 | 1836 | 1874 => Self::ReadOnly,
+            1062 if message.contains(REQUEST_KEY) => Self::DuplicateRequest,
             1146 => Self::MissingTable,
+            1054 => Self::MissingColumn,
+            // Disk full, error writing a file, table full.
+            1021 | 1026 | 1114 => Self::Full,
             // Too many connections, shutting down, connection killed, query interrupted, gone away
             // (MariaDB).
             1040 | 1053 | 1079 | 1184 | 1203 | 1226 | 1317 | 1927 | 2006 | 2013 => Self::Unavailable,
@@ -172,7 +221,12 @@ impl Kind {
             8 => Self::ReadOnly,
             // IOERR, CANTOPEN.
             10 | 14 => Self::Unavailable,
+            // FULL.
+            13 => Self::Full,
+            // CONSTRAINT.
+            19 if message.contains(REQUEST_COLUMN) => Self::DuplicateRequest,
             1 if message.starts_with("no such table") => Self::MissingTable,
+            1 if message.starts_with("no such column") || message.contains("has no column") => Self::MissingColumn,
             _ => Self::Other,
         }
     }
@@ -193,6 +247,11 @@ mod tests {
         assert_eq!(Kind::of_mysql(1290, another), Kind::Other);
         assert_eq!(Kind::of_mysql(1146, ""), Kind::MissingTable);
         assert_eq!(Kind::of_mysql(1053, ""), Kind::Unavailable);
+        assert_eq!(Kind::of_mysql(1054, ""), Kind::MissingColumn);
+        assert_eq!(Kind::of_mysql(1114, "The table 'x' is full"), Kind::Full);
+        let duplicate = "Duplicate entry 'a-0' for key 'product_stock_logs.product_stock_logs_request'";
+        assert_eq!(Kind::of_mysql(1062, duplicate), Kind::DuplicateRequest);
+        assert_eq!(Kind::of_mysql(1062, "Duplicate entry '1-2' for key 'x'"), Kind::Other);
         assert_eq!(Kind::of_mysql(1064, ""), Kind::Other);
     }
 
@@ -203,6 +262,10 @@ mod tests {
         assert_eq!(Kind::of_sqlite(8, ""), Kind::ReadOnly);
         assert_eq!(Kind::of_sqlite(14, ""), Kind::Unavailable);
         assert_eq!(Kind::of_sqlite(1, "no such table: x"), Kind::MissingTable);
+        assert_eq!(Kind::of_sqlite(1, "no such column: x"), Kind::MissingColumn);
+        assert_eq!(Kind::of_sqlite(13, "database or disk is full"), Kind::Full);
+        let duplicate = "UNIQUE constraint failed: product_stock_logs.request_id, product_stock_logs.position";
+        assert_eq!(Kind::of_sqlite(2067, duplicate), Kind::DuplicateRequest);
         assert_eq!(Kind::of_sqlite(1, "near \"x\""), Kind::Other);
     }
 

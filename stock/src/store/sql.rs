@@ -1,138 +1,187 @@
-//! The statements both dialects share, and how values are bound to them. Each is one fixed text, so
-//! that it is prepared once per connection.
+//! The store on any database that takes the statements.
 
-use std::marker::PhantomData;
+mod lists;
+mod transaction;
 
-use sqlx::query::Query;
-use sqlx::{Database, Encode, Type};
-
-use super::rows::signed;
+use self::transaction::SqlTransaction;
+use super::dialect;
+use super::page::below;
+use super::session::{Backend, Fields as _, Session, Statement};
+use super::{BoxFuture, Creation, Filter, LockNodes, Page, PageSize, Store, StoreError, Transaction, json, rows};
+use crate::hold::Hold;
 use crate::levels::StockLevels;
-use crate::log::LogEntry;
+use crate::log::LoggedEntry;
 use crate::operation::{Id, Quantity, StockKey};
-use crate::record::StockRecord;
+use crate::record::{StockRecord, StockRow};
+use crate::request::OrderId;
+use crate::timestamp::Timestamp;
 
-/// A record by its key.
-pub(super) const READ: &str = "\
-SELECT id, product_id, variant_id, warehouse_id, stock, available_stock, locked_stock, reserved_stock, version, fence
-FROM product_stocks WHERE variant_id = ? AND warehouse_id = ?";
+/// Records in a database of some kind.
+#[derive(Debug)]
+pub(super) struct SqlStore<B>(pub(super) B);
 
-/// A new record.
-const CREATE: &str = "\
-INSERT INTO product_stocks (product_id, variant_id, warehouse_id, stock, available_stock) VALUES (?, ?, ?, ?, ?)";
-
-/// A log entry.
-const APPEND: &str = "\
-INSERT INTO product_stock_logs (stock_id, variant_id, warehouse_id, action, quantity,
-    before_stock, before_available, before_locked, before_reserved,
-    after_stock, after_available, after_locked, after_reserved, fence, version)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-
-/// Levels written over whatever is there.
-const OVERWRITE: &str = "\
-UPDATE product_stocks SET stock = ?, available_stock = ?, locked_stock = ?, reserved_stock = ?, version = version + 1
-WHERE id = ?";
-
-/// The levels before the first log entry of a record.
-const OPENING: &str = "\
-SELECT before_stock AS stock, before_available AS available_stock, before_locked AS locked_stock,
-    before_reserved AS reserved_stock
-FROM product_stock_logs WHERE stock_id = ? ORDER BY version LIMIT 1";
-
-/// What the log of a record adds up to. A break is an entry that does not begin where the one
-/// before it ended, or was made under an older lease than one before it.
-///
-/// The casts are for MySQL, where a sum of integers is a decimal.
-const SUMMARY: &str = "\
-SELECT COUNT(*) AS entries,
-    CAST(COALESCE(SUM(broken), 0) AS SIGNED) AS breaks,
-    CAST(COALESCE(SUM(after_available - before_available), 0) AS SIGNED) AS available,
-    CAST(COALESCE(SUM(after_locked - before_locked), 0) AS SIGNED) AS locked,
-    CAST(COALESCE(SUM(after_reserved - before_reserved), 0) AS SIGNED) AS reserved,
-    CAST(COALESCE(SUM(CASE WHEN action = 'deduct' THEN quantity ELSE 0 END), 0) AS SIGNED) AS deducted
-FROM (
-    SELECT entry.*, CASE
-        WHEN LAG(version) OVER chain IS NULL THEN 0
-        WHEN fence < MAX(fence) OVER chain THEN 1
-        WHEN LAG(version) OVER chain + 1 = version
-            AND LAG(after_available) OVER chain = before_available
-            AND LAG(after_locked) OVER chain = before_locked
-            AND LAG(after_reserved) OVER chain = before_reserved THEN 0
-        ELSE 1 END AS broken
-    FROM product_stock_logs AS entry WHERE stock_id = ? WINDOW chain AS (ORDER BY version)
-) AS checked";
-
-/// A statement with everything bound to it.
-pub(super) type Statement<DB> = Query<'static, DB, <DB as Database>::Arguments>;
-
-/// Binds what a database needs to know; every number is a signed 64-bit integer.
-pub(super) struct Bind<DB>(PhantomData<DB>);
-
-impl<DB: Database> Bind<DB>
-where
-    i64: Encode<'static, DB> + Type<DB>,
-    Option<i64>: Encode<'static, DB> + Type<DB>,
-    &'static str: Encode<'static, DB> + Type<DB>,
-{
-    /// A statement that finds a record by its key.
-    pub(super) fn key(statement: &'static str, key: StockKey) -> Statement<DB> {
-        sqlx::query(statement).bind(signed(key.variant_id.get())).bind(signed(key.warehouse_id.get()))
+impl<B: Backend> SqlStore<B> {
+    async fn read_row(&self, key: StockKey) -> Result<Option<StockRow>, StoreError> {
+        let mut session = self.0.read().await?;
+        let found = session.all(of_key(dialect::READ, key)).await?;
+        session.back();
+        found.first().map(rows::row).transpose()
     }
 
-    /// A new record, everything available.
-    pub(super) fn create(product_id: Id, key: StockKey, stock: Quantity) -> Statement<DB> {
-        sqlx::query(CREATE)
-            .bind(signed(product_id.get()))
-            .bind(signed(key.variant_id.get()))
-            .bind(signed(key.warehouse_id.get()))
-            .bind(signed(stock.get()))
-            .bind(signed(stock.get()))
+    async fn create_record(&self, product_id: Id, key: StockKey, stock: Quantity) -> Result<Creation, StoreError> {
+        if let Some(row) = self.read_row(key).await? {
+            return Ok(Creation::Existing(row.record));
+        }
+        let create = Statement::new(dialect::CREATE)
+            .number(product_id.get())
+            .number(key.variant_id.get())
+            .number(key.warehouse_id.get())
+            .number(stock.get())
+            .number(stock.get());
+        let mut session = self.0.write().await?;
+        let wrap = match session.execute(create).await {
+            Ok(_) => Creation::Created,
+            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Creation::Existing,
+            Err(error) => return Err(error.into()),
+        };
+        session.back();
+        // Removed again in between is the one way for it not to be there.
+        let row = self.read_row(key).await?;
+        row.map(|row| wrap(row.record)).ok_or(StoreError::Conflict(None))
     }
 
-    /// A record over the version before it; `statement` is the dialect's own.
-    pub(super) fn update(statement: &'static str, after: &StockRecord) -> Statement<DB> {
-        Self::levels(sqlx::query(statement), after.levels)
-            .bind(signed(after.fence))
-            .bind(signed(after.version))
-            .bind(signed(after.id))
-            .bind(signed(after.version.saturating_sub(1)))
-            .bind(signed(after.fence))
+    /// All that a reading statement finds.
+    async fn find<T>(
+        &self,
+        statement: Statement,
+        read: impl Fn(&<B::Session as Session>::Row) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut session = self.0.read().await?;
+        let found = session.all(statement).await?;
+        session.back();
+        found.iter().map(read).collect()
     }
 
-    /// A log entry.
-    pub(super) fn append(entry: &LogEntry) -> Statement<DB> {
-        let statement = sqlx::query(APPEND)
-            .bind(signed(entry.stock_id))
-            .bind(signed(entry.key.variant_id.get()))
-            .bind(signed(entry.key.warehouse_id.get()))
-            .bind(entry.action.name())
-            .bind(signed(entry.quantity.get()));
-        Self::levels(Self::levels(statement, entry.before), entry.after)
-            .bind(entry.fence.map(signed))
-            .bind(signed(entry.version))
+    async fn execute(&self, statement: Statement) -> Result<(), StoreError> {
+        let mut session = self.0.write().await?;
+        session.execute(statement).await?;
+        session.back();
+        Ok(())
     }
 
-    /// Levels over whatever is there.
-    pub(super) fn overwrite(id: u64, levels: StockLevels) -> Statement<DB> {
-        Self::levels(sqlx::query(OVERWRITE), levels).bind(signed(id))
+    async fn found_schema(&self) -> Result<(), StoreError> {
+        let number = |row: &<B::Session as Session>::Row| Ok(row.number("version")?.unwrap_or_default());
+        let found = self.find(Statement::new(dialect::MIGRATIONS), number).await?;
+        let known = self.0.migrations();
+        if found.iter().any(|version| !known.contains(version)) {
+            return Err(StoreError::NewerSchema(None));
+        }
+        match known.iter().find(|version| !found.contains(version)) {
+            Some(missing) => Err(StoreError::OlderSchema { missing: *missing }),
+            None => Ok(()),
+        }
     }
 
-    /// The levels before the first log entry.
-    pub(super) fn opening(stock_id: u64) -> Statement<DB> {
-        sqlx::query(OPENING).bind(signed(stock_id))
+    async fn agreed(&self, mine: &LockNodes) -> Result<LockNodes, StoreError> {
+        self.execute(of_nodes(B::DIALECT.agree, mine)).await?;
+        let read = |row: &<B::Session as Session>::Row| {
+            Ok(LockNodes { nodes: rows::text(row, "nodes")?, max_ttl_ms: rows::unsigned(row, "max_ttl_ms")? })
+        };
+        self.find(Statement::new(dialect::LOCK_NODES), read).await?.pop().ok_or(StoreError::Conflict(None))
+    }
+}
+
+impl<B: Backend> Store for SqlStore<B> {
+    fn migrate(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.0.migrate()
     }
 
-    /// What the log adds up to.
-    pub(super) fn summary(stock_id: u64) -> Statement<DB> {
-        sqlx::query(SUMMARY).bind(signed(stock_id))
+    fn check_schema(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.found_schema())
     }
 
-    /// Stock, available, locked and reserved units, in the order every statement has them.
-    fn levels(statement: Statement<DB>, levels: StockLevels) -> Statement<DB> {
-        statement
-            .bind(signed(levels.stock()))
-            .bind(signed(levels.available()))
-            .bind(signed(levels.locked()))
-            .bind(signed(levels.reserved()))
+    fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, StoreError>> {
+        Box::pin(async {
+            let session = self.0.begin().await?;
+            Ok(Box::new(SqlTransaction::<B> { session }) as Box<dyn Transaction>)
+        })
     }
+
+    fn read(&self, key: StockKey) -> BoxFuture<'_, Result<Option<StockRow>, StoreError>> {
+        Box::pin(self.read_row(key))
+    }
+
+    fn read_many<'a>(&'a self, keys: &'a [StockKey]) -> BoxFuture<'a, Result<Vec<StockRow>, StoreError>> {
+        Box::pin(self.find(Statement::new(B::DIALECT.read_many).text(json::keys(keys)), rows::row))
+    }
+
+    fn create(&self, product_id: Id, key: StockKey, stock: Quantity) -> BoxFuture<'_, Result<Creation, StoreError>> {
+        Box::pin(self.create_record(product_id, key, stock))
+    }
+
+    fn list<'a>(
+        &'a self,
+        filter: &'a Filter,
+        after: Option<u64>,
+        size: PageSize,
+    ) -> BoxFuture<'a, Result<Page<StockRecord>, StoreError>> {
+        Box::pin(self.list_records(filter, after, size))
+    }
+
+    fn logs(
+        &self,
+        key: StockKey,
+        before: Option<u64>,
+        size: PageSize,
+    ) -> BoxFuture<'_, Result<Page<LoggedEntry>, StoreError>> {
+        Box::pin(self.list_logs(key, below(before), size))
+    }
+
+    fn holds<'a>(
+        &'a self,
+        order_id: &'a OrderId,
+        before: Option<u64>,
+        size: PageSize,
+    ) -> BoxFuture<'a, Result<Page<Hold>, StoreError>> {
+        Box::pin(self.list_holds(order_id, below(before), size))
+    }
+
+    fn expired_holds(&self, after: Option<u64>, size: PageSize) -> BoxFuture<'_, Result<Page<Hold>, StoreError>> {
+        Box::pin(self.list_expired(after, size))
+    }
+
+    fn prune_logs(&self, before: Timestamp, size: PageSize) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(self.prune(before, size))
+    }
+
+    fn agree_on_lock_nodes<'a>(&'a self, mine: &'a LockNodes) -> BoxFuture<'a, Result<LockNodes, StoreError>> {
+        Box::pin(self.agreed(mine))
+    }
+
+    fn adopt_lock_nodes<'a>(&'a self, mine: &'a LockNodes) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(self.execute(of_nodes(B::DIALECT.adopt, mine)))
+    }
+
+    fn overwrite(&self, id: u64, levels: StockLevels) -> BoxFuture<'_, Result<(), StoreError>> {
+        let statement = Statement::new(dialect::OVERWRITE).levels(levels).number(id);
+        Box::pin(self.execute(statement))
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        self.0.close()
+    }
+}
+
+/// A statement that finds a record by its key.
+fn of_key(statement: &'static str, key: StockKey) -> Statement {
+    Statement::new(statement).number(key.variant_id.get()).number(key.warehouse_id.get())
+}
+
+fn of_nodes(statement: &'static str, nodes: &LockNodes) -> Statement {
+    Statement::new(statement).text(&nodes.nodes).number(nodes.max_ttl_ms)
+}
+
+/// One more than fits, to see whether there is another page.
+fn one_more(size: PageSize) -> u64 {
+    u64::from(size.get()) + 1
 }

@@ -1,25 +1,20 @@
 //! Records in a SQLite file: the embedded default, with the same guarantees for one machine.
 
+mod session;
+mod statements;
+
 use std::time::{Duration, Instant};
 
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{Sqlite, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
-use super::sql::Bind;
+use self::session::SqliteSession;
+use super::dialect::Dialect;
+use super::session::Backend;
 use super::url::SqliteUrl;
-use super::{BoxFuture, CommitError, Creation, Store, StoreError, Transaction, rows, sql};
-use crate::levels::StockLevels;
-use crate::log::{LogEntry, LogSummary};
-use crate::operation::{Id, Quantity, StockKey};
-use crate::record::StockRecord;
+use super::{BoxFuture, StoreError};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
-
-/// A record over the version it was made from.
-const UPDATE: &str = "\
-UPDATE product_stocks SET stock = ?, available_stock = ?, locked_stock = ?, reserved_stock = ?, fence = ?,
-    version = ?, updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now')
-WHERE id = ? AND version = ? AND fence <= ?";
 
 /// Takes the write lock at once. A transaction that begins with a read and writes later fails if
 /// another one wrote in between.
@@ -33,23 +28,19 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
 const READERS: u32 = 4;
 
-/// Records in a SQLite file.
+/// A SQLite file.
 ///
 /// Writers of this process queue for one connection, first come, first served: SQLite itself lets
 /// waiting writers poll, and some of them starve.
 #[derive(Debug)]
-pub struct SqliteStore {
+pub(super) struct SqliteBackend {
     writer: SqlitePool,
     readers: SqlitePool,
 }
 
-impl SqliteStore {
+impl SqliteBackend {
     /// Opens the file, or makes it.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`]; [`StoreError::Unavailable`] if the file cannot be opened.
-    pub async fn open(url: &SqliteUrl) -> Result<Self, StoreError> {
+    pub(super) async fn open(url: &SqliteUrl) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::new()
             .filename(&url.path)
             .create_if_missing(true)
@@ -75,26 +66,6 @@ impl SqliteStore {
         transaction.commit().await?;
         Ok(())
     }
-
-    async fn read_record(&self, key: StockKey) -> Result<Option<StockRecord>, StoreError> {
-        let row = Bind::key(sql::READ, key).fetch_optional(&self.readers).await?;
-        row.as_ref().map(rows::record).transpose()
-    }
-
-    async fn create_record(&self, product_id: Id, key: StockKey, stock: Quantity) -> Result<Creation, StoreError> {
-        if let Some(record) = self.read_record(key).await? {
-            return Ok(Creation::Existing(record));
-        }
-        let inserted = Bind::create(product_id, key, stock).execute(&self.writer).await;
-        let wrap = match inserted {
-            Ok(_) => Creation::Created,
-            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Creation::Existing,
-            Err(error) => return Err(error.into()),
-        };
-        // Removed again in between is the one way for it not to be there.
-        let record = self.read_record(key).await?;
-        record.map(wrap).ok_or(StoreError::Conflict(None))
-    }
 }
 
 /// The connection that writes. Turning WAL on waits for nobody, whatever the busy timeout says, so
@@ -112,92 +83,35 @@ async fn writer(options: &SqliteConnectOptions) -> Result<SqlitePool, StoreError
     }
 }
 
-impl Store for SqliteStore {
+impl Backend for SqliteBackend {
+    type Session = SqliteSession;
+
+    const DIALECT: &'static Dialect = &statements::DIALECT;
+
     fn migrate(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(self.migrate_alone())
     }
 
-    fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, StoreError>> {
-        Box::pin(async {
-            let inner = self.writer.begin_with(BEGIN).await?;
-            Ok(Box::new(SqliteTransaction { inner }) as Box<dyn Transaction>)
-        })
+    fn migrations(&self) -> Vec<i64> {
+        MIGRATIONS.iter().map(|migration| migration.version).collect()
     }
 
-    fn read(&self, key: StockKey) -> BoxFuture<'_, Result<Option<StockRecord>, StoreError>> {
-        Box::pin(self.read_record(key))
+    fn read(&self) -> BoxFuture<'_, Result<SqliteSession, StoreError>> {
+        Box::pin(async { Ok(SqliteSession::Single(self.readers.acquire().await?)) })
     }
 
-    fn create(&self, product_id: Id, key: StockKey, stock: Quantity) -> BoxFuture<'_, Result<Creation, StoreError>> {
-        Box::pin(self.create_record(product_id, key, stock))
+    fn write(&self) -> BoxFuture<'_, Result<SqliteSession, StoreError>> {
+        Box::pin(async { Ok(SqliteSession::Single(self.writer.acquire().await?)) })
     }
 
-    fn overwrite(&self, id: u64, levels: StockLevels) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            Bind::overwrite(id, levels).execute(&self.writer).await?;
-            Ok(())
-        })
+    fn begin(&self) -> BoxFuture<'_, Result<SqliteSession, StoreError>> {
+        Box::pin(async { Ok(SqliteSession::Transaction(self.writer.begin_with(BEGIN).await?)) })
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
             self.readers.close().await;
             self.writer.close().await;
-        })
-    }
-}
-
-struct SqliteTransaction {
-    inner: sqlx::Transaction<'static, Sqlite>,
-}
-
-impl Transaction for SqliteTransaction {
-    fn claim(&mut self, key: StockKey) -> BoxFuture<'_, Result<Option<StockRecord>, StoreError>> {
-        Box::pin(async move {
-            // The transaction holds the file's write lock: a plain read is one that nobody can
-            // overtake.
-            let row = Bind::key(sql::READ, key).fetch_optional(&mut *self.inner).await?;
-            row.as_ref().map(rows::record).transpose()
-        })
-    }
-
-    fn update<'a>(&'a mut self, after: &'a StockRecord) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            let written = Bind::update(UPDATE, after).execute(&mut *self.inner).await?;
-            match written.rows_affected() {
-                1 => Ok(()),
-                _ => Err(StoreError::Conflict(None)),
-            }
-        })
-    }
-
-    fn append<'a>(&'a mut self, entry: &'a LogEntry) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            Bind::append(entry).execute(&mut *self.inner).await?;
-            Ok(())
-        })
-    }
-
-    fn log_summary(&mut self, stock_id: u64) -> BoxFuture<'_, Result<LogSummary, StoreError>> {
-        Box::pin(async move {
-            let opening = Bind::opening(stock_id).fetch_optional(&mut *self.inner).await?;
-            let opening = opening.as_ref().map(rows::levels).transpose()?;
-            let summary = Bind::summary(stock_id).fetch_one(&mut *self.inner).await?;
-            rows::summary(&summary, opening)
-        })
-    }
-
-    fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), CommitError>> {
-        Box::pin(async { Ok(self.inner.commit().await?) })
-    }
-
-    fn rollback(self: Box<Self>) -> BoxFuture<'static, ()> {
-        Box::pin(async {
-            // A connection that cannot even roll back is thrown away, and the file's journal does
-            // it.
-            if let Err(error) = self.inner.rollback().await {
-                tracing::debug!(%error, "rollback");
-            }
         })
     }
 }

@@ -7,12 +7,13 @@
 use std::io;
 use std::time::Duration;
 
-use sqlx::mysql::{MySql, MySqlConnectOptions, MySqlConnection, MySqlPool, MySqlPoolOptions, MySqlRow};
+use sqlx::mysql::{MySql, MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlPool, MySqlPoolOptions, MySqlRow};
 use sqlx::pool::PoolConnection;
-use sqlx::{Connection, Executor};
+use sqlx::query::Query;
+use sqlx::{Connection, Executor, Row};
 
-use crate::store::StoreError;
-use crate::store::sql::Statement;
+use crate::store::session::{Fields, Session, Statement, Value};
+use crate::store::{BoxFuture, StoreError};
 
 /// READ COMMITTED: a locking read returns the newest row and locks no gaps.
 const ISOLATION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
@@ -65,33 +66,16 @@ async fn prepare(connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// A connection of the pool. Dropped without having been given [`back`](Session::back), it is
-/// closed.
-pub(super) struct Session {
+/// A connection of the pool. Dropped without having been given back, it is closed.
+pub(in crate::store) struct MySqlSession {
     connection: PoolConnection<MySql>,
     usable: bool,
 }
 
-impl Session {
+impl MySqlSession {
     /// Takes a connection out of the pool.
     pub(super) async fn take(pool: &MySqlPool) -> Result<Self, StoreError> {
         Ok(Self { connection: pool.acquire().await?, usable: false })
-    }
-
-    /// Gives the connection back: no transaction is open, no statement under way.
-    pub(super) fn back(mut self) {
-        self.usable = true;
-    }
-
-    /// How many rows the statement found.
-    pub(super) async fn execute(&mut self, statement: Statement<MySql>) -> Result<u64, sqlx::Error> {
-        let done = within(ANSWER_TIMEOUT, statement.execute(&mut *self.connection)).await?;
-        Ok(done.rows_affected())
-    }
-
-    /// The only row, or none.
-    pub(super) async fn fetch(&mut self, statement: Statement<MySql>) -> Result<Option<MySqlRow>, sqlx::Error> {
-        within(ANSWER_TIMEOUT, statement.fetch_optional(&mut *self.connection)).await
     }
 
     pub(super) async fn begin(&mut self) -> Result<(), sqlx::Error> {
@@ -99,25 +83,64 @@ impl Session {
         Ok(())
     }
 
-    pub(super) async fn commit(mut self) -> Result<(), sqlx::Error> {
-        within(ANSWER_TIMEOUT, self.connection.execute("COMMIT")).await?;
-        self.back();
-        Ok(())
-    }
-
-    pub(super) async fn rollback(mut self) -> Result<(), sqlx::Error> {
-        within(ROLLBACK_TIMEOUT, self.connection.execute("ROLLBACK")).await?;
+    /// Ends the transaction with this word.
+    async fn end(mut self, word: &'static str, limit: Duration) -> Result<(), sqlx::Error> {
+        within(limit, self.connection.execute(word)).await?;
         self.back();
         Ok(())
     }
 }
 
-impl Drop for Session {
+impl Session for MySqlSession {
+    type Row = MySqlRow;
+
+    fn execute(&mut self, statement: Statement) -> BoxFuture<'_, Result<u64, sqlx::Error>> {
+        Box::pin(async {
+            let done = within(ANSWER_TIMEOUT, bound(statement).execute(&mut *self.connection)).await?;
+            Ok(done.rows_affected())
+        })
+    }
+
+    fn all(&mut self, statement: Statement) -> BoxFuture<'_, Result<Vec<MySqlRow>, sqlx::Error>> {
+        Box::pin(within(ANSWER_TIMEOUT, bound(statement).fetch_all(&mut *self.connection)))
+    }
+
+    fn commit(self) -> BoxFuture<'static, Result<(), sqlx::Error>> {
+        Box::pin(self.end("COMMIT", ANSWER_TIMEOUT))
+    }
+
+    fn rollback(self) -> BoxFuture<'static, Result<(), sqlx::Error>> {
+        Box::pin(self.end("ROLLBACK", ROLLBACK_TIMEOUT))
+    }
+
+    fn back(mut self) {
+        self.usable = true;
+    }
+}
+
+impl Drop for MySqlSession {
     fn drop(&mut self) {
         if !self.usable {
             self.connection.close_on_drop();
         }
     }
+}
+
+impl Fields for MySqlRow {
+    fn number(&self, column: &str) -> Result<Option<i64>, sqlx::Error> {
+        self.try_get(column)
+    }
+
+    fn text(&self, column: &str) -> Result<Option<String>, sqlx::Error> {
+        self.try_get(column)
+    }
+}
+
+fn bound(statement: Statement) -> Query<'static, MySql, MySqlArguments> {
+    statement.values.into_iter().fold(sqlx::query(statement.text), |query, value| match value {
+        Value::Number(number) => query.bind(number),
+        Value::Text(text) => query.bind(text),
+    })
 }
 
 /// What comes within `limit`; else an error of the kind that a broken connection has.

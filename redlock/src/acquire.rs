@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use tracing::Instrument;
 
+use crate::chain::Chain;
 use crate::clock::Moment;
 use crate::error::{Cause, LockError, NodeError, NodeFailure, TtlProblem};
 use crate::failpoint;
 use crate::fencing::{FencingToken, MAX_FENCE_FLOOR, Settlement};
 use crate::guard::Guard;
+use crate::hearing::Hearing;
 use crate::lease::{Lease, LeaseTerms};
+use crate::line::{Company, Keys, Obstacle, Ticket, Turn, Want};
 use crate::node::{Reply, Request};
 use crate::quorum::{Outcome, quorum};
 use crate::resource::{Claim, Resource};
@@ -60,36 +63,108 @@ fn floor(wanted: &Wanted) -> Result<FencingToken, LockError> {
     above.filter(|above| *above <= MAX_FENCE_FLOOR + 1).and_then(FencingToken::new).ok_or_else(refused)
 }
 
-async fn attempts(
-    shared: &Arc<Shared>,
-    wanted: &Wanted,
-    keys: &Arc<[String]>,
-    floor: FencingToken,
-) -> Result<Guard, LockError> {
+async fn attempts(shared: &Arc<Shared>, wanted: &Wanted, keys: &Keys, floor: FencingToken) -> Result<Guard, LockError> {
     let start = shared.clock.now();
     shared.meet().await;
-    let mut backoff = Backoff::new();
-    loop {
-        let error = match Attempt::new(shared, keys, wanted.ttl, floor).run(wanted).await {
-            Ok(guard) => return Ok(guard),
-            Err(error) => error,
-        };
-        tracing::debug!(%error, "attempt failed");
-        let Patience::Wait(wait) = wanted.patience else {
-            return Err(error);
-        };
-        let waited = shared.clock.now().since(start);
-        let left = wait.map(|wait| wait.saturating_sub(waited));
-        if left == Some(Duration::ZERO) {
-            let resource = wanted.resource.to_string();
-            return Err(LockError::TimedOut { resource, waited, last: Box::new(error) });
+    match wanted.patience {
+        Patience::Once => {
+            let guard = Attempt::new(shared, keys, wanted.ttl, floor, Company::default()).run(wanted).await?;
+            shared.lines.hold(keys, guard.lease().core());
+            Ok(guard)
         }
-        let free_in = match error {
-            LockError::Contended { retry_after, .. } => Some(retry_after),
-            _ => None,
+        Patience::Wait(wait) => {
+            let want = Want { ttl: wanted.ttl, floor, renew: wanted.renew, max_hold: wanted.max_hold };
+            let ticket = shared.lines.enter(keys, want);
+            let until = wait.map(|wait| start.after(wait));
+            let waiting = Waiting { shared, wanted, keys, floor, ticket, until };
+            let resource = || wanted.resource.to_string();
+            waiting.run().await.map_err(|last| {
+                let waited = shared.clock.now().since(start);
+                LockError::TimedOut { resource: resource(), waited, last: Box::new(last) }
+            })
+        }
+    }
+}
+
+/// Somebody in a line.
+struct Waiting<'a> {
+    shared: &'a Arc<Shared>,
+    wanted: &'a Wanted,
+    keys: &'a Keys,
+    floor: FencingToken,
+    ticket: Ticket<'a>,
+    until: Option<Moment>,
+}
+
+impl Waiting<'_> {
+    /// Waits for a turn, again and again; an error, when the time is over, is why the last one was
+    /// of no use.
+    async fn run(&self) -> Result<Guard, LockError> {
+        let mut backoff = Backoff::new();
+        let mut last = None;
+        while let Some(turn) = self.ticket.turn(self.until).await {
+            let company = match turn {
+                Turn::Handed(guard) => match self.take(guard).await {
+                    Some(guard) => return Ok(guard),
+                    None => continue,
+                },
+                Turn::Yield => {
+                    self.listen();
+                    self.ticket.pause(backoff.longest(&self.shared.chance), self.until).await;
+                    continue;
+                }
+                Turn::Ask(company) => company,
+            };
+            let attempt = Attempt::new(self.shared, self.keys, self.wanted.ttl, self.floor, company);
+            let error = match attempt.run(self.wanted).await {
+                Ok(guard) => {
+                    self.ticket.won(guard.lease().core());
+                    return Ok(guard);
+                }
+                Err(error) => error,
+            };
+            tracing::debug!(%error, "attempt failed");
+            self.ticket.failed(&error);
+            if self.ticket.left(self.until).is_some_and(|left| left.is_zero()) {
+                return Err(error);
+            }
+            let free_in = match error {
+                LockError::Contended { retry_after, .. } => Some(retry_after),
+                _ => None,
+            };
+            if free_in.is_some() {
+                self.listen();
+            }
+            last = Some(error);
+            self.ticket.pause(backoff.next(free_in, &self.shared.chance), self.until).await;
+        }
+        Err(last.unwrap_or_else(|| self.no_turn()))
+    }
+
+    /// Takes a lease that was passed on, with most of its time ahead.
+    async fn take(&self, guard: Guard) -> Option<Guard> {
+        if guard.lease().core().refresh().await {
+            self.shared.renewals.note(guard.lease().core());
+            tracing::debug!(token = %guard.fence(), "taken over");
+            return Some(guard);
+        }
+        self.ticket.again();
+        None
+    }
+
+    fn listen(&self) {
+        let shared = self.shared;
+        self.ticket.listen(|lines, keys| Hearing::open(&shared.nodes, &shared.name, lines, keys));
+    }
+
+    /// Why there was never a turn, in the words of a round.
+    fn no_turn(&self) -> LockError {
+        let retry_after = match self.ticket.obstacle() {
+            Obstacle::Failed(error) => return error,
+            Obstacle::Held(left) => left,
+            Obstacle::Line => self.shared.terms.max_ttl,
         };
-        let pause = backoff.next(free_in, &shared.chance);
-        tokio::time::sleep(pause.min(left.unwrap_or(pause))).await;
+        LockError::Contended { resource: self.wanted.resource.to_string(), retry_after }
     }
 }
 
@@ -100,46 +175,51 @@ struct Attempt<'a> {
     claim: Arc<Claim>,
     start: Moment,
     round: Arc<Round>,
+    /// How many tokens it reserves.
+    span: u32,
+    company: Company,
     won: bool,
 }
 
 impl<'a> Attempt<'a> {
     /// Sends the acquire to every node.
-    fn new(shared: &'a Arc<Shared>, keys: &Arc<[String]>, ttl: Duration, floor: FencingToken) -> Self {
+    fn new(shared: &'a Arc<Shared>, keys: &Keys, ttl: Duration, floor: FencingToken, company: Company) -> Self {
         // Taken before the first byte is sent: the nodes' clocks can only start later.
         let start = shared.clock.now();
         let claim = Arc::new(Claim::new(Arc::clone(keys), shared.fresh_value()));
-        let span = 1;
+        let span = Chain::span(company.own);
         let proposal = shared.proposal(keys, floor, span);
         let round = Round::ask(&shared.nodes, |_| {
             Asked::Request(Request::Acquire { claim: Arc::clone(&claim), ttl, proposal, span })
         });
-        Self { shared, claim, start, round, won: false }
+        Self { shared, claim, start, round, span, company, won: false }
     }
 
     async fn run(mut self, wanted: &Wanted) -> Result<Guard, LockError> {
         let limit = self.shared.terms.round_limit(wanted.ttl);
-        let verdict = self.round.wait(Until::Decided, limit).await;
+        let verdict = self.round.wait_by(&self.shared.deadlines, Until::Decided, limit).await;
         if failpoint::planted("validity-from-reply") {
             self.start = self.shared.clock.now();
         }
         if verdict.outcome != Outcome::Won || verdict.has_twins() {
             return Err(self.explain(&verdict, wanted));
         }
-        let token = self.settle(&verdict, wanted).await?;
+        let top = self.settle(&verdict, wanted).await?;
         let elapsed = self.shared.clock.now().since(self.start);
         let Some(validity) = self.shared.terms.validity(wanted.ttl, elapsed) else {
             let problem = TtlProblem::UsedUp { round: elapsed };
             return Err(LockError::InvalidTtl { ttl: wanted.ttl, problem });
         };
         self.won = true;
-        self.shared.memory.remember(self.claim.keys(), token);
+        self.shared.memory.remember(self.claim.keys(), top);
+        let token = top.below(u64::from(self.span - 1));
         let terms = LeaseTerms {
             start: self.start,
             deadline: self.start.after(elapsed + validity),
             ttl: wanted.ttl,
             token,
-            renew: wanted.renew,
+            chain: Chain::new(top, self.shared.clock.now(), self.company.others),
+            renew_at: wanted.renew.then(|| self.start.after(wanted.ttl / 3)),
             max_hold: wanted.max_hold,
         };
         let (claim, round) = (Arc::clone(&self.claim), Arc::clone(&self.round));
@@ -149,7 +229,7 @@ impl<'a> Attempt<'a> {
         Ok(Guard::new(lease))
     }
 
-    /// The token of a won round. Where fewer than a quorum of nodes granted exactly this one it
+    /// The top of the tokens of a won round. Where fewer than a quorum of nodes granted exactly this one it
     /// is written back first, to the nodes that granted another; those count that still hold the claim.
     async fn settle(&self, verdict: &Verdict, wanted: &Wanted) -> Result<FencingToken, LockError> {
         let nodes = &self.shared.nodes;
@@ -170,7 +250,7 @@ impl<'a> Attempt<'a> {
             Some(refused) => Asked::Answer(refused.clone()),
         });
         let limit = self.shared.terms.round_limit(wanted.ttl);
-        let recorded = round.wait(Until::Decided, limit).await;
+        let recorded = round.wait_by(&self.shared.deadlines, Until::Decided, limit).await;
         match recorded.outcome {
             Outcome::Won => Ok(token),
             _ => Err(self.unrecorded(&recorded, wanted)),
@@ -215,7 +295,7 @@ impl<'a> Attempt<'a> {
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         if !self.won {
-            self.shared.release(&self.claim, Some(&self.round));
+            self.shared.release(&self.claim, Some(&self.round), false);
         }
     }
 }

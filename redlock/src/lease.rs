@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::chain::Chain;
 use crate::clock::Moment;
 use crate::error::{ExtendError, LossReason, Released};
 use crate::failpoint;
 use crate::fencing::FencingToken;
+use crate::line::{Keys, Want};
 use crate::node::{Reply, Request};
 use crate::quorum::Outcome;
 use crate::resource::Claim;
@@ -34,7 +36,10 @@ pub(crate) struct LeaseTerms {
     pub(crate) deadline: Moment,
     pub(crate) ttl: Duration,
     pub(crate) token: FencingToken,
-    pub(crate) renew: bool,
+    /// More tokens, for leases that follow in this process.
+    pub(crate) chain: Chain,
+    /// When to renew first, if at all.
+    pub(crate) renew_at: Option<Moment>,
     pub(crate) max_hold: Option<Duration>,
 }
 
@@ -45,6 +50,7 @@ pub(crate) struct Core {
     shared: Arc<Shared>,
     claim: Arc<Claim>,
     token: FencingToken,
+    chain: Chain,
     /// The round that won it: tells which nodes never saw the request.
     won_by: Arc<Round>,
     state: Mutex<State>,
@@ -57,6 +63,8 @@ struct State {
     hold_until: Option<Moment>,
     /// Whether nodes may hold it that its acquire never reached.
     healed: bool,
+    /// Whether it is not handed over any more.
+    last: bool,
     /// What a renewal asks for.
     ttl: Duration,
     /// When to renew next; `None` where nobody asked for renewal.
@@ -65,6 +73,18 @@ struct State {
     loss: Option<LossReason>,
     /// Where the renewal task has this lease noted down.
     noted: Option<Moment>,
+}
+
+/// How a lease was left.
+pub(crate) enum Left {
+    /// Somebody else of this process has it now.
+    Handed,
+    /// Its release is on its way.
+    Released {
+        /// Whether it still stood.
+        was_valid: bool,
+        round: Arc<Round>,
+    },
 }
 
 /// What the renewal task has to do for a lease.
@@ -91,13 +111,14 @@ impl Lease {
             deadline: terms.deadline,
             hold_until: terms.max_hold.map(|hold| terms.start.after(hold)),
             healed: false,
+            last: false,
             ttl: terms.ttl,
-            renew_at: terms.renew.then(|| terms.start.after(terms.ttl / 3)),
+            renew_at: terms.renew_at,
             loss: None,
             noted: None,
         };
-        let (id, token) = (shared.next_id(), terms.token);
-        let core = Core { id, shared, claim, token, won_by, state: Mutex::new(state), over: Notify::new() };
+        let (id, token, chain) = (shared.next_id(), terms.token, terms.chain);
+        let core = Core { id, shared, claim, token, chain, won_by, state: Mutex::new(state), over: Notify::new() };
         Self { core: Arc::new(core) }
     }
 
@@ -178,6 +199,17 @@ impl Core {
         self.id
     }
 
+    pub(crate) fn keys(&self) -> &Keys {
+        self.claim.shared_keys()
+    }
+
+    /// What is left of the lease, if it stands. Only looks, so it may be called under locks.
+    pub(crate) fn remaining(&self, now: Moment) -> Option<Duration> {
+        let state = self.lock();
+        let left = state.end().since(now);
+        (state.loss.is_none() && !left.is_zero()).then_some(left)
+    }
+
     /// The reason why the lease is over, if it is: whoever looks first notices the deadline.
     pub(crate) fn loss(&self) -> Option<LossReason> {
         let now = self.shared.clock.now();
@@ -216,6 +248,7 @@ impl Core {
         self.over.notify_waiters();
         if reason != LossReason::Released {
             tracing::warn!(keys = ?self.claim.keys(), %reason, "lease lost");
+            self.shared.lines.lost(self.keys());
         }
         reason
     }
@@ -229,9 +262,9 @@ impl Core {
         }
         let start = shared.clock.now();
         let round = Round::ask(&shared.nodes, |_| {
-            Asked::Request(Request::Extend { claim: Arc::clone(&self.claim), ttl, token: self.token })
+            Asked::Request(Request::Extend { claim: Arc::clone(&self.claim), ttl, token: self.chain.top })
         });
-        let verdict = round.wait(Until::Decided, limit).await;
+        let verdict = round.wait_by(&shared.deadlines, Until::Decided, limit).await;
         if failpoint::planted("heal-before-quorum") {
             self.heal(&round, ttl).await;
         }
@@ -257,8 +290,9 @@ impl Core {
     /// extension or the node timeout is over. Nobody waits for the answers: healed nodes count in
     /// the next extension. Sent under the lease's lock and only while it stands, so that on every
     /// connection a release comes after it.
-    async fn heal(&self, extended: &Round, ttl: Duration) {
-        let verdict = extended.wait(Until::Complete, self.shared.terms.round_limit(ttl)).await;
+    async fn heal(&self, extended: &Arc<Round>, ttl: Duration) {
+        let verdict =
+            extended.wait_by(&self.shared.deadlines, Until::Complete, self.shared.terms.round_limit(ttl)).await;
         let lost = |answer: &Option<_>| matches!(answer, Some(Ok(Reply::NotHeld)));
         if !verdict.answers.iter().any(lost) || self.loss().is_some() && !failpoint::planted("heal-before-quorum") {
             return;
@@ -271,7 +305,7 @@ impl Core {
         tracing::info!(keys = ?self.claim.keys(), "giving a lease back to nodes that lost it");
         Round::ask(&self.shared.nodes, |node| match &verdict.answers[node] {
             Some(Ok(Reply::NotHeld)) => {
-                Asked::Request(Request::Heal { claim: Arc::clone(&self.claim), ttl, token: self.token })
+                Asked::Request(Request::Heal { claim: Arc::clone(&self.claim), ttl, token: self.chain.top })
             }
             _ => Asked::Answer(Ok(Reply::Done)),
         });
@@ -339,19 +373,66 @@ impl Core {
         std::mem::replace(&mut self.lock().noted, noted)
     }
 
-    /// Ends the lease and sends its release to every node that may hold it; needs no runtime.
-    pub(crate) fn release(&self) -> (bool, Arc<Round>) {
+    /// Ends the lease. Unless it goes on in this process, sends its release to every node that may
+    /// hold it; needs no runtime.
+    pub(crate) fn release(&self) -> Left {
         let was_valid = self.loss().is_none();
         self.end(self.lock(), LossReason::Released);
         self.shared.renewals.forget(self);
+        let next = |want| if was_valid { self.successor(want) } else { None };
+        if self.shared.lines.pass_on(self, next) {
+            return Left::Handed;
+        }
         let healed = self.lock().healed;
         let acquired = if healed { None } else { Some(&*self.won_by) };
-        (was_valid, self.shared.release(&self.claim, acquired))
+        Left::Released { was_valid, round: self.shared.release(&self.claim, acquired, true) }
+    }
+
+    /// The lease that follows this one in this process, for somebody who wants the same: the same
+    /// claim on the same nodes with the next token.
+    fn successor(&self, want: Want) -> Option<Lease> {
+        let now = self.shared.clock.now();
+        let state = self.lock();
+        let left = state.deadline.since(now);
+        if want.ttl != state.ttl || left.is_zero() || state.last {
+            return None;
+        }
+        let token = self.chain.next(self.token, now).filter(|token| *token >= want.floor)?;
+        let terms = LeaseTerms {
+            start: now,
+            deadline: state.deadline,
+            ttl: want.ttl,
+            token,
+            chain: self.chain,
+            // When the lease would have been renewed anyway.
+            renew_at: want.renew.then(|| now.after(left.saturating_sub(want.ttl * 2 / 3))),
+            max_hold: want.max_hold,
+        };
+        let healed = state.healed;
+        drop(state);
+        let lease = Lease::new(Arc::clone(&self.shared), Arc::clone(&self.claim), Arc::clone(&self.won_by), &terms);
+        lease.core.lock().healed = healed;
+        Some(lease)
+    }
+
+    /// Sees to it that a lease that was handed over has most of its time left; false where it could
+    /// not be extended.
+    pub(crate) async fn refresh(&self) -> bool {
+        let ttl = self.lock().ttl;
+        if self.validity() > ttl / 2 {
+            return true;
+        }
+        let limit = self.shared.terms.round_limit(ttl);
+        let extended = self.extend(ttl, limit).await.is_ok();
+        self.lock().last = !extended;
+        extended
     }
 
     pub(crate) async fn released(&self) -> Released {
-        let (was_valid, round) = self.release();
-        let verdict = round.wait(Until::Decided, self.shared.terms.node_timeout).await;
+        let Left::Released { was_valid, round } = self.release() else {
+            return Released::Released;
+        };
+        let verdict = round.wait_by(&self.shared.deadlines, Until::Decided, self.shared.terms.node_timeout).await;
         verdict.released(was_valid)
     }
 

@@ -62,8 +62,12 @@ mod restart;
 mod standing;
 
 mod acquire;
+mod chain;
+mod deadline;
+mod hearing;
 mod inspect;
 mod lease;
+mod line;
 mod preflight;
 mod renewal;
 mod round;
@@ -93,7 +97,7 @@ pub use manager::{LockRequest, Redlock};
 pub use node::redis::RedisNode;
 #[cfg(feature = "sim")]
 pub use node::sim::{SimCounts, SimLink, SimNetwork, SimNode};
-pub use node::{KeyState, Node, NodeInfo, Reply, Request, Responder, Role};
+pub use node::{Ear, KeyState, Listening, Node, NodeInfo, Reply, Request, Responder, Role};
 pub use preflight::{NodePreflight, Preflight};
 pub use resource::{Claim, Resource};
 pub use restart::{Membership, RestartGuard};

@@ -43,6 +43,13 @@ pub trait Node: fmt::Debug + Send + Sync + 'static {
         let _ = membership;
     }
 
+    /// Tells `ear` of every release of one of `keys` that the node hears of, until what this gives
+    /// back is dropped. A hint: nobody relies on it, and a node may leave it out.
+    fn listen(&self, keys: &[String], ear: Ear) -> Listening {
+        let _ = (keys, ear);
+        Listening::deaf()
+    }
+
     /// How many releases the node still has to be told, because it could not be reached.
     fn owed(&self) -> usize {
         0
@@ -108,6 +115,9 @@ pub enum Request {
     Release {
         /// Keys and value.
         claim: Arc<Claim>,
+        /// What those who wait for the keys are told: the lock manager that releases. `None` where
+        /// there is nothing to tell, because the lock was never won.
+        by: Option<Arc<str>>,
         /// How long the keys can live without it: a node that cannot be reached now is told
         /// within this time, later it need not be told.
         ttl: Duration,
@@ -141,8 +151,8 @@ pub enum Reply {
     NotHeld,
     /// To release: every key held the claim's value and is gone.
     Released {
-        /// How many clients wait for a key's release on this node, as far as it knows; those of this
-        /// manager included.
+        /// How many others listen for releases of a key on this node, as far as it knows; at most
+        /// the number for any key.
         listeners: usize,
     },
     /// To inspect: one state a key, in the order asked.
@@ -241,6 +251,66 @@ impl Drop for Responder {
             let error = NodeError::new(Cause::Refused, "the node stopped before it answered");
             collector.collect(self.node, Err(error));
         }
+    }
+}
+
+/// Takes what nodes tell of releases.
+pub(crate) trait Hear: Send + Sync {
+    /// Node number `node` has heard that `by` released; `None` where it listens from now on, and
+    /// may have missed a release.
+    fn hear(&self, node: usize, by: Option<&[u8]>);
+}
+
+/// Whom a node tells of releases.
+#[derive(Clone)]
+pub struct Ear {
+    hear: Arc<dyn Hear>,
+    node: usize,
+}
+
+impl Ear {
+    pub(crate) fn new(hear: Arc<dyn Hear>, node: usize) -> Self {
+        Self { hear, node }
+    }
+
+    /// The lock manager `by` has released a key.
+    pub fn released(&self, by: &[u8]) {
+        self.hear.hear(self.node, Some(by));
+    }
+
+    /// Releases are heard from now on; one before this may have been missed.
+    pub fn listening(&self) {
+        self.hear.hear(self.node, None);
+    }
+}
+
+impl fmt::Debug for Ear {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ear").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+/// Keeps a node listening; see [`Node::listen`].
+#[must_use = "dropped, it ends the listening"]
+pub struct Listening {
+    _until_dropped: Option<Box<dyn Send + Sync>>,
+}
+
+impl Listening {
+    /// The node listens until `guard` is dropped.
+    pub fn until_dropped(guard: impl Send + Sync + 'static) -> Self {
+        Self { _until_dropped: Some(Box::new(guard)) }
+    }
+
+    /// The node does not listen.
+    pub fn deaf() -> Self {
+        Self { _until_dropped: None }
+    }
+}
+
+impl fmt::Debug for Listening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listening").finish_non_exhaustive()
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::runtime::Handle;
@@ -16,6 +17,10 @@ use crate::lease::{Core, Due, RECHECK};
 /// Most renewals under way. After a stall everything is due at once; the nodes answer no faster
 /// if all of it waits for them.
 const MOST: usize = 1024;
+
+/// What is due within this time is done at once, so that it travels together. A ttl is longer than
+/// three of it, or renewal could not be relied on anyway.
+const TOGETHER: Duration = Duration::from_millis(10);
 
 /// What is due, and when.
 #[derive(Debug)]
@@ -29,6 +34,8 @@ pub(crate) struct Renewals {
 struct List {
     due: BTreeMap<(Moment, u64), Weak<Core>>,
     running: bool,
+    /// When the task looks again by itself; it need not be told of what is due later.
+    looks_at: Option<Moment>,
     closed: bool,
     /// Where the last lease was taken: the task moves there if its own runtime ends.
     elsewhere: Option<Handle>,
@@ -50,7 +57,8 @@ impl Renewals {
         let Some(at) = lease.next() else {
             return;
         };
-        if self.insert(lease, at) {
+        let start = self.insert(lease, at);
+        if start {
             let running = Running { renewals: Arc::clone(self) };
             if let Ok(runtime) = Handle::try_current() {
                 runtime.spawn(run(running));
@@ -58,7 +66,9 @@ impl Renewals {
         } else if let Ok(runtime) = Handle::try_current() {
             self.lock().elsewhere = Some(runtime);
         }
-        self.changed.notify_one();
+        if !start && self.lock().looks_at.is_none_or(|looks| at < looks) {
+            self.changed.notify_one();
+        }
     }
 
     /// Takes `lease` off the list.
@@ -106,8 +116,14 @@ impl Renewals {
         None
     }
 
-    fn next(&self) -> Option<Moment> {
-        self.lock().due.first_key_value().map(|((at, _), _)| *at)
+    /// How long the task may sleep; `None` until it is told.
+    fn pause(&self, is_full: bool) -> Option<Duration> {
+        let now = self.clock.now();
+        let mut list = self.lock();
+        let next = list.due.first_key_value().map(|((at, _), _)| at.since(now));
+        let pause = if is_full { Some(RECHECK) } else { next.map(|next| next.clamp(TOGETHER, RECHECK)) };
+        list.looks_at = pause.map(|pause| now.after(pause));
+        pause
     }
 
     fn lock(&self) -> MutexGuard<'_, List> {
@@ -123,7 +139,7 @@ struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let mut list = self.renewals.lock();
-        list.running = false;
+        (list.running, list.looks_at) = (false, None);
         // Taken, so that a runtime that is gone as well is tried once.
         let elsewhere = if list.closed || list.due.is_empty() { None } else { list.elsewhere.take() };
         if let Some(runtime) = elsewhere {
@@ -154,10 +170,7 @@ async fn run(running: Running) {
                 }
             }
         }
-        let pause = match renewals.next() {
-            _ if rounds.len() == MOST => Some(RECHECK),
-            next => next.map(|at| at.since(renewals.clock.now()).min(RECHECK)),
-        };
+        let pause = renewals.pause(rounds.len() == MOST);
         tokio::select! {
             biased;
             Some(lease) = rounds.next() => renewals.insert_next(&lease),

@@ -138,6 +138,11 @@ impl Claim {
         &self.keys
     }
 
+    /// The lock keys, to be kept by others.
+    pub(crate) fn shared_keys(&self) -> &Arc<[String]> {
+        &self.keys
+    }
+
     /// The keys of the fencing counters, one a lock key, in the same order.
     #[must_use]
     pub fn counters(&self) -> &[String] {

@@ -5,9 +5,12 @@
 
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
+use crate::deadline::{Deadlines, GRACE};
 use crate::error::{Cause, NodeError, NodeFailure};
 use crate::failpoint;
 use crate::fencing::FencingToken;
@@ -16,6 +19,9 @@ use crate::quorum::{Outcome, Tally};
 
 /// The nodes of one lock, in a fixed order.
 pub(crate) type Nodes = Arc<[Arc<dyn Node>]>;
+
+/// As good as no end, and no reason for an overflow.
+const ENDLESS: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// One request to every node, and the answers so far.
 #[derive(Debug)]
@@ -27,8 +33,16 @@ struct State {
     answers: Vec<Option<Result<Reply, NodeError>>>,
     tally: Tally,
     waiting: Option<(Until, Waker)>,
-    /// Dropped with the last answer; see [`Round::ask_and_keep`].
-    keep: Option<Box<dyn Send>>,
+    /// See [`Round::ask_and_then`].
+    then: Option<Box<dyn Aftermath>>,
+    decided: bool,
+}
+
+/// What a round does that nobody may wait for.
+pub(crate) trait Aftermath: Send {
+    /// The round is decided; so many others listened, at most, where a lease was released. Dropped
+    /// when every node has answered.
+    fn decided(&mut self, listeners: usize);
 }
 
 /// What a round has to ask one node.
@@ -55,6 +69,15 @@ impl State {
             Until::Complete => self.tally.answered() == self.answers.len(),
         }
     }
+
+    /// How many others listened for the release that this round was, at most.
+    fn listeners(&self) -> usize {
+        let heard = |answer: &Option<_>| match answer {
+            Some(Ok(Reply::Released { listeners })) => *listeners,
+            _ => 0,
+        };
+        self.answers.iter().map(heard).max().unwrap_or_default()
+    }
 }
 
 impl std::fmt::Debug for State {
@@ -75,13 +98,13 @@ impl Round {
     /// Asks every node for which `request` has something to ask; for the others it gives the
     /// answer.
     pub(crate) fn ask(nodes: &Nodes, request: impl FnMut(usize) -> Asked) -> Arc<Self> {
-        Self::ask_and_keep(nodes, None, request)
+        Self::ask_and_then(nodes, None, request)
     }
 
-    /// Like [`ask`](Self::ask), and holds `keep` until the last node has answered.
-    pub(crate) fn ask_and_keep(
+    /// Like [`ask`](Self::ask), and tells `then` what comes of it, whether or not anybody waits.
+    pub(crate) fn ask_and_then(
         nodes: &Nodes,
-        keep: Option<Box<dyn Send>>,
+        then: Option<Box<dyn Aftermath>>,
         mut request: impl FnMut(usize) -> Asked,
     ) -> Arc<Self> {
         let round = Arc::new(Self {
@@ -89,7 +112,8 @@ impl Round {
                 answers: vec![None; nodes.len()],
                 tally: Tally::new(nodes.len()),
                 waiting: None,
-                keep,
+                then,
+                decided: false,
             }),
         });
         for (index, node) in nodes.iter().enumerate() {
@@ -104,18 +128,53 @@ impl Round {
 
     /// Waits for `until`, at most `limit`; nodes that are silent then count as failed.
     pub(crate) async fn wait(&self, until: Until, limit: Duration) -> Verdict {
+        let reached = poll_fn(|cx| self.poll_reached(until, cx));
+        let _ = tokio::time::timeout(limit, reached).await;
+        self.verdict()
+    }
+
+    /// Like [`wait`](Self::wait), with the end of it kept by `deadlines`.
+    pub(crate) async fn wait_by(
+        self: &Arc<Self>,
+        deadlines: &Arc<Deadlines>,
+        until: Until,
+        limit: Duration,
+    ) -> Verdict {
+        let limit = limit.min(ENDLESS);
+        let end = Instant::now() + limit;
+        let mut watched = false;
         let reached = poll_fn(|cx| {
-            let mut state = self.lock();
-            if state.reached(until) {
+            if self.poll_reached(until, cx).is_ready() || Instant::now() >= end {
                 return Poll::Ready(());
             }
-            state.waiting = Some((until, cx.waker().clone()));
+            if !std::mem::replace(&mut watched, true) {
+                deadlines.watch(self, end);
+            }
             Poll::Pending
         });
-        // Whether it was reached or ran out is read from the tally, under one lock.
-        let _ = tokio::time::timeout(limit, reached).await;
+        let _ = tokio::time::timeout(limit + GRACE, reached).await;
+        self.verdict()
+    }
+
+    fn poll_reached(&self, until: Until, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if state.reached(until) {
+            return Poll::Ready(());
+        }
+        state.waiting = Some((until, cx.waker().clone()));
+        Poll::Pending
+    }
+
+    /// Whether it was reached or ran out is read from the tally, under one lock.
+    fn verdict(&self) -> Verdict {
         let state = self.lock();
         Verdict { outcome: state.tally.outcome(), tally: state.tally, answers: state.answers.clone() }
+    }
+
+    /// Lets whoever waits look at the time.
+    pub(crate) fn wake(&self) {
+        let waker = self.lock().waiting.as_ref().map(|(_, waker)| waker.clone());
+        waker.inspect(Waker::wake_by_ref);
     }
 
     /// Whether the request may have taken effect on node `index`.
@@ -125,6 +184,15 @@ impl Round {
             None => !failpoint::planted("late-grants-kept"),
             Some(Ok(_)) => true,
         }
+    }
+
+    /// Keeps `then` until the last answer, unless that was here meanwhile.
+    fn put_back(&self, then: Box<dyn Aftermath>) {
+        let mut state = self.lock();
+        let over = state.reached(Until::Complete);
+        let over = if over { Some(then) } else { state.then.replace(then) };
+        drop(state);
+        drop(over);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -144,12 +212,20 @@ impl Collect for Round {
             Err(_) => state.tally.failed(),
         }
         state.answers[node] = Some(answer);
-        let keep = if state.reached(Until::Complete) { state.keep.take() } else { None };
+        let decided = !state.decided && state.reached(Until::Decided);
+        state.decided |= decided;
+        let then = if decided || state.reached(Until::Complete) { state.then.take() } else { None };
+        let listeners = if decided { state.listeners() } else { 0 };
         let reached = state.waiting.as_ref().is_some_and(|(until, _)| state.reached(*until));
         let waiting = if reached { state.waiting.take() } else { None };
-        // Wakers and kept values run foreign code; not under our lock.
+        // Wakers and aftermaths run foreign code; not under our lock.
         drop(state);
-        drop(keep);
+        if let Some(mut then) = then {
+            if decided {
+                then.decided(listeners);
+            }
+            self.put_back(then);
+        }
         if let Some((_, waker)) = waiting {
             waker.wake();
         }

@@ -9,13 +9,15 @@ use tokio::sync::Notify;
 
 use crate::chance::Chance;
 use crate::clock::Clock;
+use crate::deadline::Deadlines;
 use crate::error::{Cause, NodeError};
 use crate::fencing::{FencingToken, MAX_TOKEN};
+use crate::line::{Keys, Lines};
 use crate::memory::Memory;
 use crate::node::Request;
 use crate::renewal::Renewals;
 use crate::resource::{Claim, owner_value};
-use crate::round::{Asked, Nodes, Round, Until};
+use crate::round::{Aftermath, Asked, Nodes, Round, Until};
 use crate::terms::Terms;
 
 /// What every handle, guard and background task of one manager shares.
@@ -29,6 +31,10 @@ pub(crate) struct Shared {
     pub(crate) chance: Chance,
     pub(crate) memory: Memory,
     pub(crate) renewals: Arc<Renewals>,
+    pub(crate) lines: Arc<Lines>,
+    pub(crate) deadlines: Arc<Deadlines>,
+    /// Tells releases by this manager from those by others.
+    pub(crate) name: Arc<str>,
     releases: Arc<Releases>,
     last_id: AtomicU64,
     /// Whether every node has been met; see [`Shared::meet`].
@@ -45,6 +51,7 @@ impl Shared {
     ) -> Self {
         let (prefix, owner) = identity;
         let (clock, chance) = time;
+        let name = owner_value(&owner, chance.bytes()).into();
         Self {
             nodes,
             terms,
@@ -55,6 +62,9 @@ impl Shared {
             chance,
             memory: Memory::default(),
             renewals: Renewals::new(clock),
+            lines: Lines::new(clock, terms.node_timeout),
+            deadlines: Arc::default(),
+            name,
             releases: Arc::default(),
             last_id: AtomicU64::new(0),
             met: AtomicBool::new(false),
@@ -103,12 +113,15 @@ impl Shared {
     /// Sends the release of `claim` to every node that may hold it; needs no runtime, and nobody
     /// has to wait for it. `acquired` is the round that never reached the others; `None` where
     /// the lease was healed since, on whatever node.
-    pub(crate) fn release(&self, claim: &Arc<Claim>, acquired: Option<&Round>) -> Arc<Round> {
-        let under_way = Some(Box::new(self.releases.begin()) as Box<dyn Send>);
+    /// `won` says whether there was a lease, so that there is somebody to tell.
+    pub(crate) fn release(&self, claim: &Arc<Claim>, acquired: Option<&Round>, won: bool) -> Arc<Round> {
+        let line = won.then(|| (Arc::clone(&self.lines), Arc::clone(claim.shared_keys())));
+        let then = Box::new(Leaving { line, _under_way: self.releases.begin() });
+        let by = won.then(|| Arc::clone(&self.name));
         let ttl = self.terms.max_ttl;
-        Round::ask_and_keep(&self.nodes, under_way, |node| {
+        Round::ask_and_then(&self.nodes, Some(then), |node| {
             if acquired.is_none_or(|round| round.may_have_reached(node)) {
-                Asked::Request(Request::Release { claim: Arc::clone(claim), ttl })
+                Asked::Request(Request::Release { claim: Arc::clone(claim), by: by.clone(), ttl })
             } else {
                 Asked::Answer(Err(NodeError::unsent(Cause::Refused, "the node never saw the request")))
             }
@@ -119,6 +132,21 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         self.renewals.close();
+    }
+}
+
+/// What a round of releases leaves to be done.
+struct Leaving {
+    /// Who wants to know how many others wait.
+    line: Option<(Arc<Lines>, Keys)>,
+    _under_way: Release,
+}
+
+impl Aftermath for Leaving {
+    fn decided(&mut self, listeners: usize) {
+        if let Some((lines, keys)) = self.line.take() {
+            lines.left(&keys, listeners);
+        }
     }
 }
 

@@ -60,13 +60,11 @@ impl Operation {
         let claim = Arc::new(Claim::new(Arc::clone(&keys), format!("owner {}", self.owner)));
         let number = |number| FencingToken::new(number).unwrap();
         match self.verb {
-            Verb::Acquire { ttl, proposal, span } => {
-                Request::Acquire { claim, ttl, proposal: number(proposal), span }
-            },
+            Verb::Acquire { ttl, proposal, span } => Request::Acquire { claim, ttl, proposal: number(proposal), span },
             Verb::Raise { token } => Request::Raise { claim, token: number(token) },
             Verb::Extend { ttl, token } => Request::Extend { claim, ttl, token: number(token) },
             Verb::Heal { ttl, token } => Request::Heal { claim, ttl, token: number(token) },
-            Verb::Release => Request::Release { claim, ttl: Duration::from_secs(180) },
+            Verb::Release => Request::Release { claim, by: None, ttl: Duration::from_secs(180) },
             Verb::Inspect => Request::Inspect { keys },
         }
     }

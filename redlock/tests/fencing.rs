@@ -210,7 +210,7 @@ async fn a_lock_and_its_release_cost_one_command_each_at_most() {
     for (server, before) in servers.iter().zip(before) {
         let sent = scripts_sent(server).await - before;
         // A release that waits for the node may travel with the next acquire.
-        assert!((100..=200).contains(&sent), "100 locks, 100 releases in {sent} commands");
+        assert!((1..=200).contains(&sent), "100 locks, 100 releases in {sent} commands");
         let all = command(server, &["INFO", "commandstats"]).await;
         let all = all.text().unwrap();
         assert!(!all.contains("cmdstat_eval:"), "{all}");

@@ -2,7 +2,10 @@
 
 mod address;
 mod connect;
+mod direct;
 mod driver;
+mod gate;
+mod hints;
 mod info;
 mod link;
 mod queue;
@@ -17,10 +20,11 @@ use std::time::Duration;
 
 use redis::{Client, RedisResult};
 
+use self::hints::Hints;
 use self::queue::{Next, Queue};
 use self::wire::{Pipelined, Routed, Wire};
 use crate::error::{Cause, ConfigError};
-use crate::node::{Node, Request, Responder};
+use crate::node::{Ear, Listening, Node, Request, Responder};
 use crate::restart::Membership;
 
 /// Longest time a connection may take to come up, TLS and authentication included.
@@ -28,6 +32,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 type Connecting = Pin<Box<dyn Future<Output = RedisResult<Box<dyn Wire>>> + Send>>;
 type Connect = Arc<dyn Fn() -> Connecting + Send + Sync>;
+
+/// The script that carries out every operation, for comparisons with it.
+#[must_use]
+pub fn script() -> &'static str {
+    script::source()
+}
 
 /// A lock node that is a Redis server.
 ///
@@ -37,7 +47,7 @@ type Connect = Arc<dyn Fn() -> Connecting + Send + Sync>;
 ///
 /// ```text
 /// ACL SETUSER locks on >password ~* &redlock:released:* +script|load +evalsha
-///     +set +get +del +type +pttl +pexpire +publish +info +time
+///     +set +get +del +type +pttl +pexpire +publish +subscribe +unsubscribe +info +time
 /// ```
 ///
 /// (and `~redlock:*`, or the key prefix and `~redlock:fence:*`, instead of `~*`, where one is
@@ -47,6 +57,8 @@ pub struct RedisNode {
     name: String,
     connect: Connect,
     queue: Arc<Queue>,
+    /// `None` where only the caller knows how to connect.
+    hints: Option<Arc<Hints>>,
 }
 
 impl RedisNode {
@@ -72,11 +84,13 @@ impl RedisNode {
         let info = client.get_connection_info();
         let name = address::name(info.addr());
         let secret = info.redis_settings().password().map(ToOwned::to_owned);
+        let hints_of = client.clone();
         let connect = move || {
             let client = client.clone();
             Box::pin(async move { connect::connect(&client).await }) as Connecting
         };
-        Self::connecting(name, secret, Arc::new(connect))
+        let hints = Hints::new(hints_of);
+        Self::connecting(name, secret, Arc::new(connect), Some(hints))
     }
 
     /// A node behind any connection of the redis crate to one server, made by `connect` whenever
@@ -111,9 +125,9 @@ impl RedisNode {
     {
         let connect = move || {
             let connecting = connect();
-            Box::pin(async move { Ok(Box::new(Routed(connecting.await?)) as Box<dyn Wire>) }) as Connecting
+            Box::pin(async move { Ok(Box::new(Routed::new(connecting.await?)) as Box<dyn Wire>) }) as Connecting
         };
-        Self::connecting(name.into(), None, Arc::new(connect))
+        Self::connecting(name.into(), None, Arc::new(connect), None)
     }
 
     fn with_secret<F, R, C>(name: String, secret: Option<String>, connect: F) -> Self
@@ -124,14 +138,14 @@ impl RedisNode {
     {
         let connect = move || {
             let connecting = connect();
-            Box::pin(async move { Ok(Box::new(Pipelined(connecting.await?)) as Box<dyn Wire>) }) as Connecting
+            Box::pin(async move { Ok(Box::new(Pipelined::new(connecting.await?)) as Box<dyn Wire>) }) as Connecting
         };
-        Self::connecting(name, secret, Arc::new(connect))
+        Self::connecting(name, secret, Arc::new(connect), None)
     }
 
-    fn connecting(name: String, secret: Option<String>, connect: Connect) -> Self {
-        let queue = Arc::new(Queue::new(name.clone(), secret));
-        Self { name, connect, queue }
+    fn connecting(name: String, secret: Option<String>, connect: Connect, hints: Option<Arc<Hints>>) -> Self {
+        let queue = Arc::new(Queue::new(name.clone(), secret, hints.clone()));
+        Self { name, connect, queue, hints }
     }
 }
 
@@ -151,6 +165,10 @@ impl Node for RedisNode {
         self.queue.join(membership);
     }
 
+    fn listen(&self, keys: &[String], ear: Ear) -> Listening {
+        self.hints.as_ref().map_or_else(Listening::deaf, |hints| hints.listen(keys, &ear))
+    }
+
     fn owed(&self) -> usize {
         self.queue.owed()
     }
@@ -162,7 +180,7 @@ impl Node for RedisNode {
     fn send(&self, request: Request, responder: Responder) {
         match self.queue.push(request, responder) {
             Next::Start => driver::start(&self.queue, &self.connect),
-            Next::Send(driver) => self.queue.send(&driver),
+            Next::Send => self.queue.send(),
             Next::Nothing => {}
         }
     }

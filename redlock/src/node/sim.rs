@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use self::link::{Link, lock};
 use self::server::Server;
 use crate::error::Cause;
-use crate::node::{Node, Request, Responder};
+use crate::node::{Ear, Listening, Node, Request, Responder};
 use crate::restart::Membership;
 
 pub use self::network::SimNetwork;
@@ -149,6 +149,10 @@ impl Node for SimNode {
 
     fn barred(&self) -> Option<Cause> {
         self.link.barred()
+    }
+
+    fn listen(&self, keys: &[String], ear: Ear) -> Listening {
+        self.link.listen(keys, &ear)
     }
 
     fn send(&self, request: Request, responder: Responder) {

@@ -91,7 +91,7 @@ fn extend(claim: &Arc<Claim>, ttl: Duration) -> Request {
 }
 
 fn release(claim: &Arc<Claim>) -> Request {
-    Request::Release { claim: Arc::clone(claim), ttl: TTL }
+    Request::Release { claim: Arc::clone(claim), by: None, ttl: TTL }
 }
 
 fn assert_held(reply: &Result<Reply, NodeError>, rule: &str) {

@@ -4,44 +4,52 @@
 -- top, span.
 -- Answers the top as a string, or as an integer how many milliseconds the first key in the way
 -- has to live (-1: for ever).
-function ops.acquire(k, n, a)
-  local value, ttl, proposal, span = ARGV[a], ARGV[a + 1], ARGV[a + 2], tonumber(ARGV[a + 3])
-  local function undo(last)
-    for i = k, last do
-      redis.call('DEL', KEYS[i])
+local value, ttl, top = ARGV[a], ARGV[a + 1], ARGV[a + 2]
+local set = 0
+while set < n do
+  local answer = call('SET', KEYS[k + set], value, 'NX', 'PX', ttl)
+  if not answer then
+    local kind = call('TYPE', KEYS[k + set]).ok
+    if kind == 'string' then
+      reply = call('PTTL', KEYS[k + set])
+    else
+      reply = { 'WRONGTYPE the key holds no lock but a ' .. tostring(kind) }
     end
+    break
+  elseif answer.err then
+    reply = { answer.err }
+    break
   end
-  for i = k, k + n - 1 do
-    if not redis.call('SET', KEYS[i], value, 'NX', 'PX', ttl) then
-      undo(i - 1)
-      local kind = redis.call('TYPE', KEYS[i]).ok
-      if kind ~= 'string' then
-        return { 'WRONGTYPE the key holds no lock but a ' .. kind }
-      end
-      return redis.call('PTTL', KEYS[i])
-    end
-  end
-  local top = proposal
+  set = set + 1
+end
+if not reply then
   for i = k + n, k + 2 * n - 1 do
     -- One command where the proposal will do, which it nearly always does.
-    local stored = redis.pcall('SET', KEYS[i], top, 'PX', COUNTER_TTL, 'GET')
-    if type(stored) == 'table' then
-      undo(k + n - 1)
-      return { stored.err .. ' at ' .. KEYS[i] }
-    elseif stored then
-      local counter = is_token(stored)
-      if not counter or counter + span > MAX_TOKEN then
-        redis.call('SET', KEYS[i], stored, 'PX', COUNTER_TTL)
-        undo(k + n - 1)
-        return { 'BADCOUNTER ' .. KEYS[i] .. ' leaves no token below 2^53' }
-      end
-      if counter + span > tonumber(top) then
-        top = string.format('%.0f', counter + span)
+    local stored = call('SET', KEYS[i], top, 'PX', COUNTER_TTL, 'GET')
+    if stored then
+      local counter = type(stored) == 'string' and tonumber(stored)
+      local needed = counter and counter >= 0 and counter % 1 == 0 and counter + tonumber(ARGV[a + 3])
+      if not needed or needed > MAX_TOKEN then
+        if type(stored) == 'table' then
+          reply = { stored.err .. ' at ' .. KEYS[i] }
+        else
+          call('SET', KEYS[i], stored, 'PX', COUNTER_TTL)
+          reply = { 'BADCOUNTER ' .. KEYS[i] .. ' leaves no token below 2^53' }
+        end
+        break
+      elseif needed > tonumber(top) then
+        top = string.format('%.0f', needed)
         for j = k + n, i do
-          redis.call('SET', KEYS[j], top, 'PX', COUNTER_TTL)
+          call('SET', KEYS[j], top, 'PX', COUNTER_TTL)
         end
       end
     end
   end
-  return top
 end
+if reply then
+  for i = k, k + set - 1 do
+    call('DEL', KEYS[i])
+  end
+end
+reply = reply or top
+k, a = k + 2 * n, a + 4

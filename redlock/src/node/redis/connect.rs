@@ -1,40 +1,57 @@
 //! How a client of the redis crate becomes a connection.
 
-use std::time::Duration;
-
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ConnectionAddr, RedisResult};
+use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, ProtocolVersion, RedisConnectionInfo};
+use redis::{RedisError, RedisResult};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use super::wire::{Direct, Pipelined, Wire};
+use super::direct::Direct;
+use super::wire::{Pipelined, Wire, ask};
 
 /// A connection to the server that `client` names. Where its bytes travel as they are the traffic
-/// is ours to move; TLS is left to the client and a task of its own.
+/// is ours to move; TLS and RESP3 are left to the client and a task of its own.
 pub(super) async fn connect(client: &Client) -> RedisResult<Box<dyn Wire>> {
     let info = client.get_connection_info();
+    let settings = info.redis_settings();
+    let is_plain = settings.protocol() == ProtocolVersion::RESP2;
     match info.addr() {
-        ConnectionAddr::Tcp(host, port) => {
+        ConnectionAddr::Tcp(host, port) if is_plain => {
             let stream = TcpStream::connect((host.as_str(), *port)).await?;
             // A request is one small write; without this it would wait for the last answer's
             // acknowledgement.
             stream.set_nodelay(true)?;
-            let (connection, traffic) =
-                MultiplexedConnection::new_with_config(info.redis_settings(), stream, config()).await?;
-            Ok(Box::new(Direct::new(connection, traffic)))
+            log_in(stream, settings).await
         }
         #[cfg(unix)]
-        ConnectionAddr::Unix(path) => {
-            let stream = tokio::net::UnixStream::connect(path).await?;
-            let (connection, traffic) =
-                MultiplexedConnection::new_with_config(info.redis_settings(), stream, config()).await?;
-            Ok(Box::new(Direct::new(connection, traffic)))
+        ConnectionAddr::Unix(path) if is_plain => log_in(tokio::net::UnixStream::connect(path).await?, settings).await,
+        _ => {
+            // Nothing in the client may give up on a request on its own: the order of what reached
+            // the node would be lost.
+            let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+            Ok(Box::new(Pipelined::new(client.get_multiplexed_async_connection_with_config(&config).await?)))
         }
-        _ => Ok(Box::new(Pipelined(client.get_multiplexed_async_connection_with_config(&config()).await?))),
     }
 }
 
-/// Nothing in the client may give up on a request on its own: the order of what reached the node
-/// would be lost.
-fn config() -> AsyncConnectionConfig {
-    AsyncConnectionConfig::new().set_connection_timeout(None::<Duration>).set_response_timeout(None)
+/// Says who we are, and which database it is about.
+async fn log_in<S>(stream: S, settings: &RedisConnectionInfo) -> RedisResult<Box<dyn Wire>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut wire = Direct::new(stream);
+    if let Some(password) = settings.password() {
+        let mut auth = redis::cmd("AUTH");
+        auth.arg(settings.username()).arg(password);
+        let refused = |error: RedisError| match error.is_io_error() {
+            true => error,
+            false => (ErrorKind::AuthenticationFailed, "the password is refused", error.to_string()).into(),
+        };
+        ask(&mut wire, auth).await.map_err(refused)?;
+    }
+    if settings.db() != 0 {
+        let mut select = redis::cmd("SELECT");
+        select.arg(settings.db());
+        ask(&mut wire, select).await?;
+    }
+    Ok(Box::new(wire))
 }

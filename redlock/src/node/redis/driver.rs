@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::link::{Link, STALLED, timed_out};
 use super::queue::Queue;
 use super::script;
-use super::wire::Wire;
+use super::wire::{Wire, ask};
 use super::{CONNECT_TIMEOUT, Connect};
 use crate::node::{NodeInfo, Reply, Request};
 
@@ -83,7 +83,7 @@ async fn drive(driven: Driven, connect: Connect) {
 /// Resolves when the owner is gone.
 async fn closing(queue: &Queue) {
     poll_fn(|cx| {
-        queue.watch(cx.waker());
+        queue.gate.watch(cx.waker());
         if queue.closed() { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
@@ -110,30 +110,16 @@ async fn open(connect: &Connect) -> RedisResult<(Box<dyn Wire>, Option<Box<NodeI
     }
 }
 
-/// One command on a connection that nobody else uses yet.
-async fn ask(wire: &mut dyn Wire, command: redis::Cmd) -> RedisResult<Value> {
-    let mut answer = wire.call(command);
-    poll_fn(|cx| {
-        // Sent by the first, moved by the second, and the answer may be here already.
-        if let Poll::Ready(result) = answer.as_mut().poll(cx) {
-            return Poll::Ready(result);
-        }
-        wire.drive(cx);
-        answer.as_mut().poll(cx)
-    })
-    .await
-}
-
 /// Works until the owner is gone and nothing is left to do, or the connection breaks.
 async fn serve(queue: &Queue, link: Link) -> RedisResult<()> {
     *queue.link() = Some(link);
     let mut check = std::pin::pin!(tokio::time::sleep(STALLED));
     poll_fn(|cx| {
         // Before the poll: what is sent during it must not be missed.
-        queue.watch(cx.waker());
+        queue.gate.watch(cx.waker());
         let mut slot = queue.link();
         let Some(link) = slot.as_mut() else { return Poll::Ready(Ok(())) };
-        if let Poll::Ready(error) = link.poll(queue, cx) {
+        if let Poll::Ready(error) = link.poll(queue) {
             return Poll::Ready(Err(error));
         }
         while check.as_mut().poll(cx).is_ready() {

@@ -1,10 +1,13 @@
 -- Tells value and remaining milliseconds of every key; a value of false means that it is free.
 -- Keys: n lock keys. Arguments: none.
-function ops.inspect(k, n)
-  local states = {}
-  for i = k, k + n - 1 do
-    states[#states + 1] = redis.call('GET', KEYS[i])
-    states[#states + 1] = redis.call('PTTL', KEYS[i])
+reply = {}
+for i = 1, n do
+  local value = call('GET', KEYS[k + i - 1])
+  if type(value) == 'table' then
+    reply = { value.err }
+    break
   end
-  return states
+  reply[2 * i - 1] = value
+  reply[2 * i] = call('PTTL', KEYS[k + i - 1])
 end
+k = k + n

@@ -5,17 +5,21 @@
 //! returns.
 
 use std::collections::VecDeque;
-use std::task::{Context, Poll};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use redis::{RedisError, RedisResult, Value};
+use tokio::task::coop::unconstrained;
 use tokio::time::Instant;
 
 use super::queue::{Job, Queue};
 use super::script;
-use super::wire::{Answer, Wire};
+use super::wire::Wire;
 use crate::error::Cause;
-use crate::node::Request;
+use crate::node::{Reply, Request};
 
 /// A connection that owes an answer for so long is half open or its server hangs.
 pub(super) const STALLED: Duration = Duration::from_secs(5);
@@ -37,7 +41,6 @@ pub(super) struct Link {
 /// A command under way: some jobs, or none where it loads the script.
 struct Sent {
     jobs: Vec<Job>,
-    answer: Answer,
     since: Instant,
 }
 
@@ -48,15 +51,24 @@ impl Link {
 
     /// Sends what waits and takes in what has come, as far as that goes without waiting; ready with
     /// an error once the connection is of no more use.
-    pub(super) fn poll(&mut self, queue: &Queue, cx: &mut Context<'_>) -> Poll<RedisError> {
+    pub(super) fn poll(&mut self, queue: &Queue) -> Poll<RedisError> {
+        let waker = Waker::from(Arc::clone(&queue.gate));
+        // Whoever polls does so in the place of others, and must not run out of its own turn.
+        let turn = pin!(unconstrained(poll_fn(|cx| self.turn(queue, cx))));
+        turn.poll(&mut Context::from_waker(&waker))
+    }
+
+    fn turn(&mut self, queue: &Queue, cx: &mut Context<'_>) -> Poll<RedisError> {
         while self.over.is_none() {
-            self.wire.drive(cx);
+            queue.gate.close();
+            let filled = self.fill(queue);
             match self.settle(queue, cx) {
-                Ok(settled) if !settled && !self.fill(queue) => return Poll::Pending,
+                Ok(settled) if !settled && !filled && queue.gate.open() => return Poll::Pending,
                 Ok(_) => {}
                 Err(error) => self.over = Some(error),
             }
         }
+        queue.gate.open();
         self.over.clone().map_or(Poll::Pending, Poll::Ready)
     }
 
@@ -76,18 +88,14 @@ impl Link {
     /// yet is sent by this.
     fn settle(&mut self, queue: &Queue, cx: &mut Context<'_>) -> RedisResult<bool> {
         let mut settled = false;
-        let mut next = 0;
-        while let Some(sent) = self.sent.get_mut(next) {
-            match sent.answer.as_mut().poll(cx) {
-                // An answer overtakes none: only the oldest can be here.
-                Poll::Pending => next += 1,
-                Poll::Ready(result) => {
-                    let Some(sent) = self.sent.remove(next) else { break };
-                    queue.settled(sent.jobs.len());
-                    self.answered(queue, sent.jobs, result)?;
-                    settled = true;
-                }
-            }
+        // Asked even with nothing under way: that is how a connection that ends is noticed.
+        while let Poll::Ready(result) = self.wire.poll_answer(cx) {
+            let Some(sent) = self.sent.pop_front() else {
+                return Err(result.err().unwrap_or_else(|| (redis::ErrorKind::Parse, "an answer to nothing").into()));
+            };
+            queue.settled(sent.jobs.len());
+            self.answered(queue, sent.jobs, result)?;
+            settled = true;
         }
         Ok(settled)
     }
@@ -103,7 +111,8 @@ impl Link {
             return false;
         }
         let command = if loading { script::load() } else { script::call(jobs.iter().map(|job| &job.request)) };
-        self.sent.push_back(Sent { jobs, answer: self.wire.call(command), since: Instant::now() });
+        self.wire.send(command);
+        self.sent.push_back(Sent { jobs, since: Instant::now() });
         true
     }
 
@@ -140,7 +149,10 @@ impl Link {
             // Its acquire may be among those to be sent again, and would come after it.
             self.again.push(Job { request: job.request.clone(), responder: None, resent: job.resent });
         }
-        let reply = script::reply(&job.request, value);
+        let mut reply = script::reply(&job.request, value);
+        if let (Ok(Reply::Released { listeners }), Request::Release { claim, .. }) = (&mut reply, &job.request) {
+            *listeners = queue.others(*listeners, claim.keys());
+        }
         let broken = match &reply {
             Err(error) if is_release && *error.cause() != Cause::Auth => {
                 queue.owe(&job);

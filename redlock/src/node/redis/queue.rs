@@ -1,13 +1,14 @@
 //! What waits for one node: bounded, ordered, and honest about a node that is down.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
-use std::task::{Context, Waker};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Instant;
 
 use redis::RedisError;
 
 use super::address::without_secrets;
+use super::gate::Gate;
+use super::hints::Hints;
 use super::link::Link;
 use super::script::{cause, weight};
 use crate::clock::Clock;
@@ -43,7 +44,9 @@ impl Job {
 pub(super) struct Queue {
     pub(super) name: String,
     secret: Option<String>,
+    hints: Option<Arc<Hints>>,
     state: Mutex<State>,
+    pub(super) gate: Arc<Gate>,
     /// The connection, while there is one. Never waited for by callers; locked before `state`.
     link: Mutex<Option<Link>>,
 }
@@ -60,7 +63,7 @@ pub(super) enum Next {
     /// Start the driver.
     Start,
     /// Send it at once, for the driver, which has nothing under way.
-    Send(Waker),
+    Send,
     /// Nothing: it is answered, or the driver will come to it.
     Nothing,
 }
@@ -76,12 +79,10 @@ struct State {
     down: Option<NodeError>,
     driven: bool,
     closed: bool,
-    /// Wakes the driver.
-    driver: Option<Waker>,
 }
 
 impl Queue {
-    pub(super) fn new(name: String, secret: Option<String>) -> Self {
+    pub(super) fn new(name: String, secret: Option<String>, hints: Option<Arc<Hints>>) -> Self {
         let state = State {
             standing: Standing::new(Clock::System),
             waiting: VecDeque::new(),
@@ -90,9 +91,8 @@ impl Queue {
             down: None,
             driven: false,
             closed: false,
-            driver: None,
         };
-        Self { name, secret, state: Mutex::new(state), link: Mutex::new(None) }
+        Self { name, secret, hints, state: Mutex::new(state), gate: Arc::default(), link: Mutex::new(None) }
     }
 
     /// The place of the connection.
@@ -102,26 +102,17 @@ impl Queue {
 
     /// Sends what waits, in the place of the driver; where somebody else is at the connection, the
     /// driver will do it.
-    pub(super) fn send(&self, driver: &Waker) {
+    pub(super) fn send(&self) {
         let mut slot = match self.link.try_lock() {
             Ok(slot) => slot,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return driver.wake_by_ref(),
+            Err(TryLockError::WouldBlock) => return self.gate.wake(),
         };
         if let Some(link) = slot.as_mut()
-            && link.poll(self, &mut Context::from_waker(driver)).is_ready()
+            && link.poll(self).is_ready()
         {
             // It broke, which is for the driver to mend.
-            driver.wake_by_ref();
-        }
-    }
-
-    /// Whom to wake when something has changed.
-    pub(super) fn watch(&self, driver: &Waker) {
-        let mut state = self.lock();
-        match &mut state.driver {
-            Some(known) => known.clone_from(driver),
-            none => *none = Some(driver.clone()),
+            self.gate.wake();
         }
     }
 
@@ -153,10 +144,10 @@ impl Queue {
                 return if start { Next::Start } else { Next::Nothing };
             }
         }
-        match &state.driver {
+        match state.under_way {
             _ if start => Next::Start,
-            // With something under way it travels with what else has come by the next answer.
-            Some(driver) if state.under_way == 0 => Next::Send(driver.clone()),
+            0 => Next::Send,
+            // It travels with what else has come by the next answer.
             _ => Next::Nothing,
         }
     }
@@ -216,6 +207,7 @@ impl Queue {
     /// comes, until the node is back. `sent` are the requests that were under way.
     pub(super) fn down(&self, error: &RedisError, sent: Vec<Job>) {
         let (lost, unsent) = self.errors(error);
+        self.hints.iter().for_each(|hints| hints.reconnect());
         let mut state = self.lock();
         state.under_way = 0;
         let waiting = std::mem::take(&mut state.waiting);
@@ -226,6 +218,12 @@ impl Queue {
         drop(state);
         sent.into_iter().for_each(|job| job.answer(Err(lost.clone())));
         waiting.into_iter().for_each(|job| job.answer(Err(unsent.clone())));
+    }
+
+    /// How many of `listeners` are others, where keys of a release are listened for.
+    pub(super) fn others(&self, listeners: usize, keys: &[String]) -> usize {
+        let own = listeners > 0 && self.hints.as_ref().is_some_and(|hints| hints.counts(keys));
+        listeners - usize::from(own)
     }
 
     fn errors(&self, error: &RedisError) -> (NodeError, NodeError) {
@@ -244,11 +242,8 @@ impl Queue {
 
     /// The owner is gone; the driver ends once nothing waits.
     pub(super) fn close(&self) {
-        let mut state = self.lock();
-        state.closed = true;
-        let driver = state.driver.clone();
-        drop(state);
-        driver.as_ref().inspect(|driver| driver.wake_by_ref());
+        self.lock().closed = true;
+        self.gate.wake();
     }
 
     pub(super) fn closed(&self) -> bool {
@@ -261,7 +256,6 @@ impl Queue {
         state.driven = false;
         state.under_way = 0;
         state.down = None;
-        state.driver = None;
         let waiting: Vec<Job> = state.waiting.drain(..).collect();
         waiting.iter().for_each(|job| state.owe(&job.request));
         waiting

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use redis::{Cmd, ErrorKind, RedisError, Script, ServerErrorKind, Value};
+use redis::{Cmd, ErrorKind, RedisError, Script, Value};
 
 use super::info;
 use crate::error::{Cause, NodeError};
@@ -14,28 +14,35 @@ use crate::resource::Claim;
 /// How long a counter lives after its last use; no lease is longer.
 const COUNTER_TTL: Duration = crate::validity::MAX_TTL;
 
+/// The operations: their names, and the blocks of the script that carry them out. Those that come
+/// first are found first.
+const OPERATIONS: [(&str, &str); 7] = [
+    ("acquire", include_str!("acquire.lua")),
+    ("release", include_str!("release.lua")),
+    ("extend", include_str!("extend.lua")),
+    ("raise", include_str!("raise.lua")),
+    ("heal", include_str!("heal.lua")),
+    ("inspect", include_str!("inspect.lua")),
+    ("info", include_str!("info.lua")),
+];
+
 /// All operations are one script, so that a call can carry any sequence of them: what a node spends
 /// on a call is more than what it spends on most operations.
 static SOURCE: LazyLock<String> = LazyLock::new(|| {
-    let constants =
-        format!("local COUNTER_TTL = '{}'\nlocal MAX_TOKEN = {MAX_TOKEN}\n", millis(COUNTER_TTL));
-    let parts = [
-        constants.as_str(),
-        include_str!("prelude.lua"),
-        include_str!("acquire.lua"),
-        include_str!("raise.lua"),
-        include_str!("extend.lua"),
-        include_str!("heal.lua"),
-        include_str!("release.lua"),
-        include_str!("inspect.lua"),
-        include_str!("info.lua"),
-        include_str!("batch.lua"),
-    ];
-    parts.concat()
+    let mut source = format!("local COUNTER_TTL, MAX_TOKEN = '{}', {MAX_TOKEN}\n", millis(COUNTER_TTL));
+    let blocks = OPERATIONS.map(|(name, block)| format!("operation == '{name}' then\n{block}"));
+    let chain = format!("if {} end", blocks.join("elseif "));
+    source.push_str(&include_str!("batch.lua").replace("--OPERATIONS--", &chain));
+    source
 });
 
 /// The script, with the hash it is called by.
 static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(&SOURCE));
+
+/// The script's text.
+pub(super) fn source() -> &'static str {
+    &SOURCE
+}
 
 /// The command that makes the script known to a node.
 pub(super) fn load() -> Cmd {
@@ -112,7 +119,10 @@ fn add_arguments(command: &mut Cmd, request: &Request) {
         Request::Extend { ttl, token, .. } | Request::Heal { ttl, token, .. } => {
             command.arg(millis(*ttl)).arg(token.get());
         }
-        Request::Release { .. } | Request::Inspect { .. } | Request::Info => {}
+        Request::Release { by, .. } => {
+            command.arg(by.as_deref().unwrap_or_default());
+        }
+        Request::Inspect { .. } | Request::Info => {}
     }
 }
 
@@ -180,7 +190,7 @@ pub(super) fn unexpected(value: &Value) -> NodeError {
 
 /// Whether the node has forgotten the script.
 pub(super) fn is_unknown_script(error: &RedisError) -> bool {
-    error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
+    error.code() == Some("NOSCRIPT")
 }
 
 /// What kind of failure `error` is.

@@ -1,22 +1,21 @@
-//! The little that is needed of a connection: a command in, a value out.
+//! The little that is needed of a connection: commands in, values out, in order.
 
-use std::future::Future;
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::task::Context;
+use std::task::{Context, Poll};
 
-use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::aio::ConnectionLike;
 use redis::{Cmd, RedisResult, Value};
-
-/// The answer to a command, which is sent when this is first polled.
-pub(super) type Answer = Pin<Box<dyn Future<Output = RedisResult<Value>> + Send>>;
 
 /// A connection that takes commands one after another without waiting for their answers.
 pub(super) trait Wire: Send {
-    /// The answer to `command`.
-    fn call(&mut self, command: Cmd) -> Answer;
+    /// Takes a command, to be sent by the next poll.
+    fn send(&mut self, command: Cmd);
 
-    /// Moves bytes in both directions, where the connection has no task of its own for it.
-    fn drive(&mut self, _cx: &mut Context<'_>) {}
+    /// Sends what was taken, as far as that goes now, and gives the answer to the oldest command
+    /// without one.
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<RedisResult<Value>>;
 
     /// How many commands may be under way at a time. Enough to keep a connection busy over one
     /// round trip; more would only keep what is ready from travelling together.
@@ -31,54 +30,42 @@ pub(super) trait Wire: Send {
     }
 }
 
-/// A connection to one server whose traffic is moved by whoever polls it: no task stands between a
-/// request and its socket.
-pub(super) struct Direct {
-    connection: MultiplexedConnection,
-    /// `None` once the connection is over.
-    traffic: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-}
-
-impl Direct {
-    pub(super) fn new(connection: MultiplexedConnection, traffic: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self { connection, traffic: Some(Box::pin(traffic)) }
-    }
-}
-
-impl Wire for Direct {
-    fn call(&mut self, command: Cmd) -> Answer {
-        let mut connection = self.connection.clone();
-        Box::pin(async move { connection.send_packed_command(&command).await?.extract_error() })
-    }
-
-    fn drive(&mut self, cx: &mut Context<'_>) {
-        // When it ends it has answered everything under way with an error.
-        if let Some(traffic) = &mut self.traffic
-            && traffic.as_mut().poll(cx).is_ready()
-        {
-            self.traffic = None;
-        }
-    }
-}
-
-/// Any other connection to one server.
-pub(super) struct Pipelined<C>(pub(super) C);
+/// Any connection of the redis crate to one server.
+pub(super) struct Pipelined<C>(Answers<C>);
 
 /// A connection that sends each command where it belongs: requests go one by one, each after the
 /// answer to the one before, because nothing else keeps their order and their slots apart.
-pub(super) struct Routed<C>(pub(super) C);
+pub(super) struct Routed<C>(Answers<C>);
+
+impl<C> Pipelined<C> {
+    pub(super) fn new(connection: C) -> Self {
+        Self(Answers::new(connection))
+    }
+}
+
+impl<C> Routed<C> {
+    pub(super) fn new(connection: C) -> Self {
+        Self(Answers::new(connection))
+    }
+}
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> Wire for Pipelined<C> {
-    fn call(&mut self, command: Cmd) -> Answer {
-        let mut connection = self.0.clone();
-        Box::pin(async move { connection.req_packed_command(&command).await?.extract_error() })
+    fn send(&mut self, command: Cmd) {
+        self.0.send(command);
+    }
+
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<RedisResult<Value>> {
+        self.0.poll(cx)
     }
 }
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> Wire for Routed<C> {
-    fn call(&mut self, command: Cmd) -> Answer {
-        let mut connection = self.0.clone();
-        Box::pin(async move { connection.req_packed_command(&command).await?.extract_error() })
+    fn send(&mut self, command: Cmd) {
+        self.0.send(command);
+    }
+
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<RedisResult<Value>> {
+        self.0.poll(cx)
     }
 
     fn depth(&self) -> usize {
@@ -87,5 +74,55 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Wire for Routed<C> {
 
     fn most_keys(&self) -> usize {
         0
+    }
+}
+
+/// One command on a connection that nobody else uses yet.
+pub(super) async fn ask(wire: &mut dyn Wire, command: Cmd) -> RedisResult<Value> {
+    wire.send(command);
+    poll_fn(|cx| wire.poll_answer(cx)).await
+}
+
+/// Commands under way over a connection that moves its bytes in a task of its own.
+struct Answers<C> {
+    connection: C,
+    under_way: VecDeque<Answer>,
+}
+
+enum Answer {
+    Awaited(Pin<Box<dyn Future<Output = RedisResult<Value>> + Send>>),
+    Here(RedisResult<Value>),
+}
+
+impl<C> Answers<C> {
+    fn new(connection: C) -> Self {
+        Self { connection, under_way: VecDeque::new() }
+    }
+}
+
+impl<C: ConnectionLike + Clone + Send + Sync + 'static> Answers<C> {
+    fn send(&mut self, command: Cmd) {
+        let mut connection = self.connection.clone();
+        let answer = async move { connection.req_packed_command(&command).await?.extract_error() };
+        self.under_way.push_back(Answer::Awaited(Box::pin(answer)));
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<RedisResult<Value>> {
+        // All of them, because a command is sent when its answer is first asked for.
+        for answer in &mut self.under_way {
+            if let Answer::Awaited(awaited) = answer
+                && let Poll::Ready(result) = awaited.as_mut().poll(cx)
+            {
+                *answer = Answer::Here(result);
+            }
+        }
+        match self.under_way.pop_front() {
+            Some(Answer::Here(result)) => Poll::Ready(result),
+            Some(awaited) => {
+                self.under_way.push_front(awaited);
+                Poll::Pending
+            }
+            None => Poll::Pending,
+        }
     }
 }

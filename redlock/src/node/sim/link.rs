@@ -15,7 +15,7 @@ use super::server::Server;
 use super::travel::{Answers, Event, Job, Phase, Travel, hand_over};
 use crate::clock::Clock;
 use crate::error::{Cause, NodeError};
-use crate::node::{Reply, Request, Responder};
+use crate::node::{Ear, Listening, Reply, Request, Responder};
 use crate::restart::Membership;
 use crate::standing::Standing;
 
@@ -63,6 +63,17 @@ impl Link {
         (state.standing, state.start) = (Some(standing), None);
     }
 
+    pub(super) fn listen(&self, keys: &[String], ear: &Ear) -> Listening {
+        let id = lock(&self.server).listen(self.address(), keys, ear.clone());
+        ear.listening();
+        Listening::until_dropped(Listener { server: Arc::clone(&self.server), id })
+    }
+
+    /// Tells this handle from others.
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
     pub(super) fn barred(&self) -> Option<Cause> {
         self.state().standing.as_ref()?.barred(&self.name)
     }
@@ -72,7 +83,8 @@ impl Link {
         if state.travel.is_none() {
             let answer = self.answer_at_once(&mut state, &request);
             drop(state);
-            return responder.send(answer);
+            responder.send(answer);
+            return tell(&self.server);
         }
         let refusal = state.standing.as_ref().and_then(|standing| standing.refusal(&self.name, &request));
         let Some(travel) = &mut state.travel else { return };
@@ -98,7 +110,7 @@ impl Link {
         if let Some(refusal) = state.standing.as_ref().and_then(|standing| standing.refusal(&self.name, request)) {
             return Err(refusal);
         }
-        server.answer(request)
+        server.answer(self.address(), request)
     }
 
     pub(super) fn set_network(&self, network: SimNetwork) {
@@ -158,6 +170,7 @@ impl Link {
             };
             drop(state);
             hand_over(answers);
+            tell(&self.server);
         }
     }
 
@@ -196,7 +209,7 @@ impl Link {
             server.counts.losses += 1;
             return Answers::new();
         }
-        let answer = server.answer(&job.request);
+        let answer = server.answer(self.address(), &job.request);
         if let (Ok(Reply::Granted { .. }), Request::Acquire { claim, .. }) = (&answer, &job.request) {
             let released =
                 |job: &Job| matches!(&job.request, Request::Release { claim: of, .. } if Arc::ptr_eq(of, claim));
@@ -237,6 +250,25 @@ impl State {
             standing.connected(name, Some(&server.info()));
         }
         self.start = Some(server.starts);
+    }
+}
+
+/// Tells those who listen what they are to hear. It reaches them at once: a hint that comes late is
+/// no other than one that comes in time for another release.
+fn tell(server: &Mutex<Server>) {
+    let heard = std::mem::take(&mut lock(server).heard);
+    heard.iter().for_each(|(ear, by)| ear.released(by.as_bytes()));
+}
+
+/// Somebody who listens.
+struct Listener {
+    server: Arc<Mutex<Server>>,
+    id: u64,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        lock(&self.server).unlisten(self.id);
     }
 }
 

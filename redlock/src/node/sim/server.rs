@@ -1,7 +1,7 @@
 //! The node itself: keys, counters and a clock of its own, under the rules of the Lua scripts.
 
-use std::collections::BTreeMap;
-use std::sync::Weak;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::link::Link;
 use crate::error::{Cause, NodeError};
 use crate::fencing::{FencingToken, granted, raised};
-use crate::node::{KeyState, NodeInfo, Reply, Request, Role};
+use crate::node::{Ear, KeyState, NodeInfo, Reply, Request, Role};
 use crate::resource::Claim;
 
 /// What befell a node and the traffic with it so far.
@@ -50,6 +50,20 @@ pub(super) struct Server {
     pub(super) counts: SimCounts,
     /// Handles whose traffic travels: they notice when the node goes.
     pub(super) links: Vec<Weak<Link>>,
+    listeners: Vec<Listener>,
+    last_listener: u64,
+    /// Whom to tell of what; taken by whoever let the node answer.
+    pub(super) heard: Vec<(Ear, Arc<str>)>,
+}
+
+/// Somebody who listens for releases.
+#[derive(Debug)]
+struct Listener {
+    id: u64,
+    /// The handle it listens over.
+    link: usize,
+    keys: Vec<String>,
+    ear: Ear,
 }
 
 /// Tokio's clock, run faster or slower.
@@ -86,6 +100,9 @@ impl Server {
             up: true,
             counts: SimCounts::default(),
             links: Vec::new(),
+            listeners: Vec::new(),
+            last_listener: 0,
+            heard: Vec::new(),
         }
     }
 
@@ -101,6 +118,18 @@ impl Server {
 
     pub(super) fn set_clock_rate(&mut self, rate: f64) {
         self.clock.set_rate(rate);
+    }
+
+    /// Lets `ear` hear of releases of `keys`, over the handle `link`.
+    pub(super) fn listen(&mut self, link: usize, keys: &[String], ear: Ear) -> u64 {
+        self.last_listener += 1;
+        let id = self.last_listener;
+        self.listeners.push(Listener { id, link, keys: keys.to_vec(), ear });
+        id
+    }
+
+    pub(super) fn unlisten(&mut self, id: u64) {
+        self.listeners.retain(|listener| listener.id != id);
     }
 
     /// How many keys are held now.
@@ -132,8 +161,8 @@ impl Server {
         }
     }
 
-    /// Carries out `request`.
-    pub(super) fn answer(&mut self, request: &Request) -> Result<Reply, NodeError> {
+    /// Carries out `request`, which came over the handle `link`.
+    pub(super) fn answer(&mut self, link: usize, request: &Request) -> Result<Reply, NodeError> {
         let now = self.expire();
         Ok(match request {
             Request::Acquire { claim, ttl, proposal, span } => {
@@ -142,19 +171,13 @@ impl Server {
             Request::Raise { claim, token } => self.raise(claim, *token),
             Request::Extend { claim, ttl, token } => self.extend(claim, (now, *ttl), *token),
             Request::Heal { claim, ttl, token } => self.heal(claim, (now, *ttl), *token),
-            Request::Release { claim, .. } => self.release(claim),
+            Request::Release { claim, by, .. } => self.release(link, claim, by.as_ref()),
             Request::Inspect { keys } => Reply::Keys(keys.iter().map(|key| self.inspect(key, now)).collect()),
             Request::Info => Reply::Info(Some(Box::new(self.info()))),
         })
     }
 
-    fn acquire(
-        &mut self,
-        claim: &Claim,
-        lease: Lease,
-        proposal: FencingToken,
-        span: u32,
-    ) -> Result<Reply, NodeError> {
+    fn acquire(&mut self, claim: &Claim, lease: Lease, proposal: FencingToken, span: u32) -> Result<Reply, NodeError> {
         if let Some((_, expires)) = claim.keys().iter().find_map(|key| self.keys.get(key)) {
             return Ok(Reply::Held { remaining: Some(*expires - lease.0) });
         }
@@ -205,14 +228,24 @@ impl Server {
         Reply::Done
     }
 
-    fn release(&mut self, claim: &Claim) -> Reply {
+    fn release(&mut self, link: usize, claim: &Claim, by: Option<&Arc<str>>) -> Reply {
         let all = self.holds(claim);
+        let mut listeners = 0;
         for key in claim.keys() {
             if self.keys.get(key).is_some_and(|(value, _)| value == claim.value()) {
                 self.keys.remove(key);
+                listeners = listeners.max(by.map_or(0, |by| self.publish(link, key, by)));
             }
         }
-        if all { Reply::Released { listeners: 0 } } else { Reply::NotHeld }
+        if all { Reply::Released { listeners } } else { Reply::NotHeld }
+    }
+
+    /// Tells whoever listens for `key`; how many other handles that was.
+    fn publish(&mut self, link: usize, key: &String, by: &Arc<str>) -> usize {
+        let listening = || self.listeners.iter().filter(|listener| listener.keys.contains(key));
+        self.heard.extend(listening().map(|listener| (listener.ear.clone(), Arc::clone(by))));
+        let others: BTreeSet<_> = listening().map(|listener| listener.link).filter(|other| *other != link).collect();
+        others.len()
     }
 
     fn holds(&self, claim: &Claim) -> bool {

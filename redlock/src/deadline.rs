@@ -1,0 +1,89 @@
+//! Ends of rounds, kept by one task instead of a timer each.
+//!
+//! A timer that is due before all others wakes the runtime's I/O thread, only to be told so; at two
+//! rounds a lock that would cost as much as the rounds themselves.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+use crate::round::Round;
+
+/// How long after its deadline a round is looked at by whoever waits for it, should the task's
+/// runtime have ended or be at rest.
+pub(crate) const GRACE: Duration = Duration::from_millis(250);
+
+/// The rounds under way, by their ends.
+#[derive(Default)]
+pub(crate) struct Deadlines {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Rounds that were decided meanwhile stay until their time: taking them out would cost more.
+    ends: BTreeMap<(Instant, u64), Weak<Round>>,
+    last_id: u64,
+    /// When the task looks next; `None` without a task.
+    next: Option<Instant>,
+}
+
+impl Deadlines {
+    /// Wakes whoever waits for `round` at `end`.
+    pub(crate) fn watch(self: &Arc<Self>, round: &Arc<Round>, end: Instant) {
+        let mut state = self.lock();
+        state.last_id += 1;
+        let id = state.last_id;
+        state.ends.insert((end, id), Arc::downgrade(round));
+        // An earlier end than the task knows of is found by whoever waits, a little later.
+        if state.next.is_some() {
+            return;
+        }
+        if let Ok(runtime) = Handle::try_current() {
+            state.next = Some(end);
+            drop(state);
+            runtime.spawn(keep(Keeper(Arc::clone(self))));
+        }
+    }
+
+    /// Wakes those whose time is over, and tells when to look again.
+    fn turn(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let mut over = Vec::new();
+        let mut state = self.lock();
+        while let Some(first) = state.ends.first_entry()
+            && first.key().0 <= now
+        {
+            over.push(first.remove());
+        }
+        state.next = state.ends.first_key_value().map(|((end, _), _)| *end);
+        let next = state.next;
+        drop(state);
+        over.iter().filter_map(Weak::upgrade).for_each(|round| round.wake());
+        next
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Frees the place of the task when it goes, also if its runtime was dropped under it.
+struct Keeper(Arc<Deadlines>);
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.0.lock().next = None;
+    }
+}
+
+async fn keep(keeper: Keeper) {
+    let mut next = keeper.0.lock().next;
+    while let Some(end) = next {
+        tokio::time::sleep_until(end).await;
+        next = keeper.0.turn();
+    }
+}

@@ -102,7 +102,7 @@ impl Waiting<'_> {
     async fn run(&self) -> Result<Guard, LockError> {
         let mut backoff = Backoff::new();
         let mut last = None;
-        while let Some(turn) = self.ticket.turn(self.until).await {
+        while let Some(turn) = self.ticket.turn(self.until, last.is_none()).await {
             let company = match turn {
                 Turn::Handed(guard) => match self.take(guard).await {
                     Some(guard) => return Ok(guard),
@@ -110,7 +110,7 @@ impl Waiting<'_> {
                 },
                 Turn::Yield => {
                     self.listen();
-                    self.ticket.pause(backoff.longest(&self.shared.chance), self.until).await;
+                    self.ticket.pause(Backoff::longest(&self.shared.chance), self.until).await;
                     continue;
                 }
                 Turn::Ask(company) => company,
@@ -222,8 +222,8 @@ impl<'a> Attempt<'a> {
             renew_at: wanted.renew.then(|| self.start.after(wanted.ttl / 3)),
             max_hold: wanted.max_hold,
         };
-        let (claim, round) = (Arc::clone(&self.claim), Arc::clone(&self.round));
-        let lease = Lease::new(Arc::clone(self.shared), claim, round, &terms);
+        let missed = (0..self.shared.nodes.len()).filter(|node| !self.round.may_have_reached(*node)).collect();
+        let lease = Lease::new(Arc::clone(self.shared), Arc::clone(&self.claim), missed, &terms);
         self.shared.renewals.note(lease.core());
         tracing::debug!(?validity, %token, "acquired");
         Ok(Guard::new(lease))
@@ -295,7 +295,7 @@ impl<'a> Attempt<'a> {
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         if !self.won {
-            self.shared.release(&self.claim, Some(&self.round), false);
+            self.shared.release(&self.claim, |node| self.round.may_have_reached(node), false);
         }
     }
 }

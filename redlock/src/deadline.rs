@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::round::Round;
@@ -15,11 +16,16 @@ use crate::round::Round;
 /// How long after its deadline a round is looked at by whoever waits for it, should the task's
 /// runtime have ended or be at rest.
 pub(crate) const GRACE: Duration = Duration::from_millis(250);
+/// Longest round that is kept here. Longer ones are rare, and would be kept long after they were
+/// decided.
+pub(crate) const LONGEST: Duration = Duration::from_millis(200);
 
 /// The rounds under way, by their ends.
 #[derive(Default)]
 pub(crate) struct Deadlines {
     state: Mutex<State>,
+    /// Tells the task of an end before all others.
+    earlier: Notify,
 }
 
 #[derive(Default)]
@@ -38,14 +44,19 @@ impl Deadlines {
         state.last_id += 1;
         let id = state.last_id;
         state.ends.insert((end, id), Arc::downgrade(round));
-        // An earlier end than the task knows of is found by whoever waits, a little later.
-        if state.next.is_some() {
-            return;
-        }
-        if let Ok(runtime) = Handle::try_current() {
-            state.next = Some(end);
-            drop(state);
-            runtime.spawn(keep(Keeper(Arc::clone(self))));
+        match state.next {
+            Some(next) if next <= end => {}
+            Some(_) => {
+                state.next = Some(end);
+                self.earlier.notify_one();
+            }
+            None => {
+                if let Ok(runtime) = Handle::try_current() {
+                    state.next = Some(end);
+                    drop(state);
+                    runtime.spawn(keep(Keeper { deadlines: Arc::clone(self), is_over: false }));
+                }
+            }
         }
     }
 
@@ -72,18 +83,24 @@ impl Deadlines {
 }
 
 /// Frees the place of the task when it goes, also if its runtime was dropped under it.
-struct Keeper(Arc<Deadlines>);
+struct Keeper {
+    deadlines: Arc<Deadlines>,
+    /// Whether the place is free already, and maybe taken again.
+    is_over: bool,
+}
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        self.0.lock().next = None;
+        if !self.is_over {
+            self.deadlines.lock().next = None;
+        }
     }
 }
 
-async fn keep(keeper: Keeper) {
-    let mut next = keeper.0.lock().next;
-    while let Some(end) = next {
-        tokio::time::sleep_until(end).await;
-        next = keeper.0.turn();
+async fn keep(mut keeper: Keeper) {
+    let deadlines = Arc::clone(&keeper.deadlines);
+    while let Some(end) = deadlines.turn() {
+        let _ = tokio::time::timeout_at(end, deadlines.earlier.notified()).await;
     }
+    keeper.is_over = true;
 }

@@ -268,7 +268,8 @@ pub enum ReleaseError {}
 /// How a release ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Released {
-    /// A quorum of nodes deleted the key.
+    /// A quorum of nodes deleted the key, or the lease went on to a task of this process that waited
+    /// for it.
     Released,
     /// The lease was over before; whatever was left of it has been deleted.
     AlreadyExpired,

@@ -11,7 +11,9 @@ use crate::lease::Lease;
 /// A held lock. While it lives its lease is renewed; dropped, it is released.
 ///
 /// Dropping sends the release to every node without waiting and works outside of a runtime too;
-/// [`release`](Self::release) waits for a quorum and tells how it went. The guard does not make
+/// [`release`](Self::release) waits for a quorum and tells how it went. Where tasks of this process
+/// wait for the same keys with the same ttl, the lease may go on to the first of them instead, with
+/// the next token and without asking the nodes. The guard does not make
 /// work safe that goes on after [`is_valid`](Self::is_valid) has turned false: watch
 /// [`lost`](Self::lost), or use [`run`](crate::LockRequest::run), which does.
 #[must_use = "a guard that is dropped at once releases its lock at once"]

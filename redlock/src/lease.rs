@@ -51,9 +51,12 @@ pub(crate) struct Core {
     claim: Arc<Claim>,
     token: FencingToken,
     chain: Chain,
-    /// The round that won it: tells which nodes never saw the request.
-    won_by: Arc<Round>,
+    /// The nodes that are known not to have seen the request that won it; few or none.
+    missed: Box<[usize]>,
     state: Mutex<State>,
+    /// Held where a heal is sent, and where the lease ends: a heal is before the end or not at all.
+    /// Not the state's lock, because sending delivers answers to others.
+    sending: Mutex<()>,
     over: Notify,
 }
 
@@ -106,7 +109,7 @@ impl State {
 }
 
 impl Lease {
-    pub(crate) fn new(shared: Arc<Shared>, claim: Arc<Claim>, won_by: Arc<Round>, terms: &LeaseTerms) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, claim: Arc<Claim>, missed: Box<[usize]>, terms: &LeaseTerms) -> Self {
         let state = State {
             deadline: terms.deadline,
             hold_until: terms.max_hold.map(|hold| terms.start.after(hold)),
@@ -118,7 +121,17 @@ impl Lease {
             noted: None,
         };
         let (id, token, chain) = (shared.next_id(), terms.token, terms.chain);
-        let core = Core { id, shared, claim, token, chain, won_by, state: Mutex::new(state), over: Notify::new() };
+        let core = Core {
+            id,
+            shared,
+            claim,
+            token,
+            chain,
+            missed,
+            state: Mutex::new(state),
+            sending: Mutex::default(),
+            over: Notify::new(),
+        };
         Self { core: Arc::new(core) }
     }
 
@@ -243,7 +256,10 @@ impl Core {
 
     /// Ends the lease once; later reasons do not count.
     fn end(&self, mut state: MutexGuard<'_, State>, reason: LossReason) -> LossReason {
-        let reason = *state.loss.get_or_insert(reason);
+        if let Some(reason) = state.loss {
+            return reason;
+        }
+        state.loss = Some(reason);
         drop(state);
         self.over.notify_waiters();
         if reason != LossReason::Released {
@@ -288,8 +304,8 @@ impl Core {
 
     /// Gives the lease back to the nodes that had lost it, once every node has answered the
     /// extension or the node timeout is over. Nobody waits for the answers: healed nodes count in
-    /// the next extension. Sent under the lease's lock and only while it stands, so that on every
-    /// connection a release comes after it.
+    /// the next extension. Sent only while it stands, so that on every connection a release
+    /// comes after it.
     async fn heal(&self, extended: &Arc<Round>, ttl: Duration) {
         let verdict =
             extended.wait_by(&self.shared.deadlines, Until::Complete, self.shared.terms.round_limit(ttl)).await;
@@ -297,11 +313,13 @@ impl Core {
         if !verdict.answers.iter().any(lost) || self.loss().is_some() && !failpoint::planted("heal-before-quorum") {
             return;
         }
+        let _sending = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.lock();
         if state.loss.is_some() && !failpoint::planted("heal-before-quorum") {
             return;
         }
         state.healed = true;
+        drop(state);
         tracing::info!(keys = ?self.claim.keys(), "giving a lease back to nodes that lost it");
         Round::ask(&self.shared.nodes, |node| match &verdict.answers[node] {
             Some(Ok(Reply::NotHeld)) => {
@@ -376,16 +394,21 @@ impl Core {
     /// Ends the lease. Unless it goes on in this process, sends its release to every node that may
     /// hold it; needs no runtime.
     pub(crate) fn release(&self) -> Left {
-        let was_valid = self.loss().is_none();
-        self.end(self.lock(), LossReason::Released);
+        let was_valid = self.loss().is_none() && self.let_go();
         self.shared.renewals.forget(self);
         let next = |want| if was_valid { self.successor(want) } else { None };
         if self.shared.lines.pass_on(self, next) {
             return Left::Handed;
         }
         let healed = self.lock().healed;
-        let acquired = if healed { None } else { Some(&*self.won_by) };
-        Left::Released { was_valid, round: self.shared.release(&self.claim, acquired, true) }
+        let reached = |node: usize| healed || !self.missed.contains(&node);
+        Left::Released { was_valid, round: self.shared.release(&self.claim, reached, true) }
+    }
+
+    /// Ends the lease because nobody wants it any more; false if it was over before.
+    fn let_go(&self) -> bool {
+        let _sending = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
+        self.end(self.lock(), LossReason::Released) == LossReason::Released
     }
 
     /// The lease that follows this one in this process, for somebody who wants the same: the same
@@ -410,7 +433,7 @@ impl Core {
         };
         let healed = state.healed;
         drop(state);
-        let lease = Lease::new(Arc::clone(&self.shared), Arc::clone(&self.claim), Arc::clone(&self.won_by), &terms);
+        let lease = Lease::new(Arc::clone(&self.shared), Arc::clone(&self.claim), self.missed.clone(), &terms);
         lease.core.lock().healed = healed;
         Some(lease)
     }
@@ -418,8 +441,12 @@ impl Core {
     /// Sees to it that a lease that was handed over has most of its time left; false where it could
     /// not be extended.
     pub(crate) async fn refresh(&self) -> bool {
-        let ttl = self.lock().ttl;
-        if self.validity() > ttl / 2 {
+        let now = self.shared.clock.now();
+        let (ttl, left) = {
+            let state = self.lock();
+            (state.ttl, state.deadline.since(now))
+        };
+        if left > ttl / 2 {
             return true;
         }
         let limit = self.shared.terms.round_limit(ttl);

@@ -40,8 +40,12 @@
 //! plain strings with compare-and-delete, so locks of other languages' Redlock libraries on the
 //! same nodes and ours exclude each other; see [`Builder::key_prefix`].
 //!
+//! Tasks of one process that wait for the same resource stand in line, first come, first served, and
+//! only the first asks the nodes; releases by other processes are announced, so nobody polls in a
+//! hurry, and processes take turns.
+//!
 //! Crate features: `redis` (default) for real servers, `tls` for `rediss://` URLs, `sim` for
-//! in-process nodes.
+//! in-process nodes, `cli` for the `redlock` command.
 
 mod chance;
 mod clock;

@@ -39,15 +39,22 @@ pub(crate) struct Lines {
 struct State {
     lines: HashMap<Keys, Line>,
     /// Lines in which nobody stands, oldest first.
-    remembered: VecDeque<Keys>,
+    remembered: VecDeque<(Keys, Moment)>,
 }
 
-/// One resource.
+/// One resource. Small, because every lease that is held has one.
 #[derive(Default)]
 struct Line {
-    waiting: VecDeque<Arc<Place>>,
     /// The lease of this process, as far as is known here.
     holder: Option<Weak<Core>>,
+    /// `None` where nobody waits and nothing is to be remembered.
+    crowd: Option<Box<Crowd>>,
+}
+
+/// Those who wait, and what they need to know.
+#[derive(Default)]
+struct Crowd {
+    waiting: VecDeque<Arc<Place>>,
     /// Since when a release is under way whose listeners are not known yet.
     leaving: Option<Moment>,
     /// How many releases by others to let pass before the nodes are asked again: so many processes
@@ -129,7 +136,7 @@ impl Lines {
     /// A place at the end of the line for `keys`.
     pub(crate) fn enter(self: &Arc<Self>, keys: &Keys, want: Want) -> Ticket<'_> {
         let place = Arc::new(Place { want, state: Mutex::default() });
-        self.lock().line(keys).waiting.push_back(Arc::clone(&place));
+        self.lock().line(keys).crowd().waiting.push_back(Arc::clone(&place));
         Ticket { lines: self, keys: Arc::clone(keys), place }
     }
 
@@ -149,15 +156,22 @@ impl Lines {
         if !line.is_held_by(core) {
             return false;
         }
-        let lease = line.waiting.front().and_then(|place| next(place.want));
+        let lease = line.first().and_then(|place| next(place.want));
         line.holder = lease.as_ref().map(|lease| Arc::downgrade(lease.core()));
         let Some(lease) = lease else {
-            line.leaving = (!line.waiting.is_empty()).then_some(now);
-            state.tidy(core.keys());
+            if line.first().is_some() {
+                line.crowd().leaving = Some(now);
+            }
+            let gone = state.tidy(core.keys(), now);
+            drop(state);
+            drop(gone);
             return false;
         };
-        let place = line.waiting.pop_front();
+        let crowd = line.crowd();
+        let place = crowd.waiting.pop_front();
+        let deaf = if crowd.waiting.is_empty() { crowd.hearing.take() } else { None };
         drop(state);
+        drop(deaf);
         // Refused where whoever stood there left in this moment; then it goes to the next, or to
         // the nodes.
         drop(place.and_then(|place| place.hand(Guard::new(lease))));
@@ -172,34 +186,35 @@ impl Lines {
         if listeners == 0 && !state.lines.contains_key(keys) {
             return;
         }
-        let line = state.line(keys);
-        line.leaving = None;
-        line.others = listeners > 0;
-        line.yielding = listeners;
-        line.yield_until = Some(now.after(YIELD));
-        let first = line.waiting.front().cloned();
-        state.tidy(keys);
+        let crowd = state.line(keys).crowd();
+        crowd.leaving = None;
+        crowd.others = listeners > 0;
+        crowd.yielding = listeners;
+        crowd.yield_until = Some(now.after(YIELD));
+        let first = crowd.waiting.front().cloned();
+        let gone = state.tidy(keys, now);
         drop(state);
+        drop(gone);
         first.inspect(|place| place.hint());
     }
 
     /// The lease of this process on `keys` was lost.
     pub(crate) fn lost(&self, keys: &Keys) {
-        let first = self.lock().lines.get(keys).and_then(|line| line.waiting.front().cloned());
+        let first = self.lock().lines.get(keys).and_then(|line| line.first().cloned());
         first.inspect(|place| place.hint());
     }
 
     /// Another process has released `keys`, or may have.
     pub(crate) fn heard(&self, keys: &Keys, released: bool) {
         let mut state = self.lock();
-        let Some(line) = state.lines.get_mut(keys) else {
+        let Some(crowd) = state.lines.get_mut(keys).and_then(|line| line.crowd.as_mut()) else {
             return;
         };
         if released {
-            line.others = true;
-            line.yielding = line.yielding.saturating_sub(1);
+            crowd.others = true;
+            crowd.yielding = crowd.yielding.saturating_sub(1);
         }
-        let first = if line.yielding == 0 { line.waiting.front().cloned() } else { None };
+        let first = if crowd.yielding == 0 { crowd.waiting.front().cloned() } else { None };
         drop(state);
         first.inspect(|place| place.hint());
     }
@@ -218,30 +233,49 @@ impl State {
     }
 
     /// Forgets the line for `keys` if nobody stands in it; where others wait it is remembered for a
-    /// while that they are to go first.
-    fn tidy(&mut self, keys: &[String]) {
-        let Some((keys, line)) = self.lines.get_key_value(keys) else { return };
+    /// while that they are to go first. Gives back what was forgotten, to be dropped without a lock.
+    fn tidy(&mut self, keys: &[String], now: Moment) -> Vec<Line> {
+        let mut gone = Vec::new();
+        let Some((keys, line)) = self.lines.get_key_value(keys) else { return gone };
         if !line.is_empty() {
-            return;
+            return gone;
         }
         let keys = Arc::clone(keys);
-        if line.yielding == 0 {
-            self.lines.remove(&keys);
-            return;
+        if line.is_yielding(now) {
+            self.remembered.push_back((keys, now.after(YIELD)));
+        } else {
+            gone.extend(self.lines.remove(&keys));
         }
-        self.remembered.push_back(keys);
-        if self.remembered.len() > REMEMBERED
-            && let Some(oldest) = self.remembered.pop_front()
-            && self.lines.get(&oldest).is_some_and(Line::is_empty)
+        let over = |(_, until): &(Keys, Moment), count| *until <= now || count > REMEMBERED;
+        while self.remembered.front().is_some_and(|oldest| over(oldest, self.remembered.len()))
+            && let Some((oldest, _)) = self.remembered.pop_front()
         {
-            self.lines.remove(&oldest);
+            // Remembered again meanwhile it stays.
+            if self.lines.get(&oldest).is_some_and(|line| line.is_empty() && !line.is_yielding(now)) {
+                gone.extend(self.lines.remove(&oldest));
+            }
         }
+        gone
     }
 }
 
 impl Line {
     fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.holder.is_none() && self.leaving.is_none()
+        let is_left = |crowd: &Crowd| crowd.waiting.is_empty() && crowd.leaving.is_none();
+        self.holder.is_none() && self.crowd.as_ref().is_none_or(|crowd| is_left(crowd))
+    }
+
+    fn is_yielding(&self, now: Moment) -> bool {
+        let yields = |crowd: &Crowd| crowd.yielding > 0 && crowd.yield_until.is_some_and(|until| until > now);
+        self.crowd.as_ref().is_some_and(|crowd| yields(crowd))
+    }
+
+    fn crowd(&mut self) -> &mut Crowd {
+        self.crowd.get_or_insert_default()
+    }
+
+    fn first(&self) -> Option<&Arc<Place>> {
+        self.crowd.as_ref()?.waiting.front()
     }
 
     fn is_held_by(&self, core: &Core) -> bool {
@@ -254,7 +288,7 @@ impl Line {
     }
 
     fn is_first(&self, place: &Arc<Place>) -> bool {
-        self.waiting.front().is_some_and(|first| Arc::ptr_eq(first, place))
+        self.first().is_some_and(|first| Arc::ptr_eq(first, place))
     }
 }
 
@@ -311,16 +345,17 @@ impl Ticket<'_> {
     /// Waits for a turn; `None` when the time to wait is over before.
     ///
     /// Dropping the future is safe: what was handed over stays with the ticket.
-    pub(crate) async fn turn(&self, until: Option<Moment>) -> Option<Turn> {
+    pub(crate) async fn turn(&self, until: Option<Moment>, is_first: bool) -> Option<Turn> {
         loop {
+            let left = self.left(until);
+            let is_over = left.is_some_and(|left| left.is_zero());
             let nap = match self.look() {
+                // Only a first round is begun when the time is over.
+                Ok(Turn::Ask(_) | Turn::Yield) if is_over && !is_first => return None,
                 Ok(turn) => return Some(turn),
+                Err(_) if is_over => return None,
                 Err(nap) => nap,
             };
-            let left = self.left(until);
-            if left.is_some_and(|left| left.is_zero()) {
-                return None;
-            }
             self.place.wait(left.map_or(nap, |left| left.min(nap))).await;
         }
     }
@@ -352,49 +387,52 @@ impl Ticket<'_> {
         }
         line.holder = None;
         let timeout = self.lines.node_timeout;
-        if let Some(left) = line.leaving.and_then(|since| timeout.checked_sub(now.since(since))) {
+        let crowd = line.crowd();
+        if let Some(left) = crowd.leaving.and_then(|since| timeout.checked_sub(now.since(since))) {
             return Err(left.max(Duration::from_millis(1)));
         }
-        line.leaving = None;
-        if line.yield_until.take().is_some_and(|until| until > now) && line.yielding > 0 {
+        crowd.leaving = None;
+        if crowd.yield_until.take().is_some_and(|until| until > now) && crowd.yielding > 0 {
             return Ok(Turn::Yield);
         }
-        Ok(Turn::Ask(Company { own: line.waiting.len() > 1, others: line.others }))
+        Ok(Turn::Ask(Company { own: crowd.waiting.len() > 1, others: crowd.others }))
     }
 
     /// Says that this attempt failed.
     pub(crate) fn failed(&self, error: &LockError) {
         let mut state = self.lines.lock();
-        let line = state.line(&self.keys);
-        line.others |= matches!(error, LockError::Contended { .. });
-        line.last = Some(error.clone());
+        let crowd = state.line(&self.keys).crowd();
+        crowd.others |= matches!(error, LockError::Contended { .. });
+        crowd.last = Some(error.clone());
     }
 
     /// Says that this attempt won `lease`.
     pub(crate) fn won(&self, lease: &Arc<Core>) {
         let mut state = self.lines.lock();
         let line = state.line(&self.keys);
-        line.waiting.retain(|place| !Arc::ptr_eq(place, &self.place));
         line.holder = Some(Arc::downgrade(lease));
-        (line.last, line.yielding) = (None, 0);
-        let deaf = if line.waiting.is_empty() { line.hearing.take() } else { None };
+        let crowd = line.crowd();
+        crowd.waiting.retain(|place| !Arc::ptr_eq(place, &self.place));
+        (crowd.last, crowd.yielding) = (None, 0);
+        let gone = if crowd.waiting.is_empty() { line.crowd.take() } else { None };
         drop(state);
-        drop(deaf);
+        // With its subscriptions, which may be told at once.
+        drop(gone);
     }
 
     /// Stands in the line again, first: what was handed over was of no use.
     pub(crate) fn again(&self) {
-        self.lines.lock().line(&self.keys).waiting.push_front(Arc::clone(&self.place));
+        self.lines.lock().line(&self.keys).crowd().waiting.push_front(Arc::clone(&self.place));
     }
 
     /// Listens for releases by other processes from now on, as long as somebody waits here.
     pub(crate) fn listen(&self, hearing: impl FnOnce(&Arc<Lines>, &Keys) -> Hearing) {
-        if self.lines.lock().line(&self.keys).hearing.is_some() {
+        if self.lines.lock().line(&self.keys).crowd().hearing.is_some() {
             return;
         }
         // Not under the lock: nodes may have something to tell at once.
         let hearing = hearing(self.lines, &self.keys);
-        let spare = self.lines.lock().line(&self.keys).hearing.replace(hearing);
+        let spare = self.lines.lock().line(&self.keys).crowd().hearing.replace(hearing);
         drop(spare);
     }
 
@@ -403,7 +441,7 @@ impl Ticket<'_> {
         let now = self.lines.clock.now();
         let mut state = self.lines.lock();
         let line = state.line(&self.keys);
-        match (line.held(now), &line.last) {
+        match (line.held(now), &line.crowd().last) {
             (Some(held), _) => Obstacle::Held(held),
             (None, Some(error)) => Obstacle::Failed(error.clone()),
             (None, None) => Obstacle::Line,
@@ -414,17 +452,19 @@ impl Ticket<'_> {
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         let mut state = self.lines.lock();
-        let (mut next, mut deaf) = (None, None);
-        if let Some(line) = state.lines.get_mut(&self.keys) {
-            let was_first = line.is_first(&self.place);
-            line.waiting.retain(|place| !Arc::ptr_eq(place, &self.place));
+        let (mut next, mut deaf, mut gone) = (None, None, Vec::new());
+        if let Some(line) = state.lines.get_mut(&self.keys)
+            && let Some(crowd) = &mut line.crowd
+        {
+            let was_first = crowd.waiting.front().is_some_and(|first| Arc::ptr_eq(first, &self.place));
+            crowd.waiting.retain(|place| !Arc::ptr_eq(place, &self.place));
             if was_first {
-                next = line.waiting.front().cloned();
+                next = crowd.waiting.front().cloned();
             }
-            if line.waiting.is_empty() {
-                deaf = line.hearing.take();
+            if crowd.waiting.is_empty() {
+                deaf = crowd.hearing.take();
             }
-            state.tidy(&self.keys);
+            gone = state.tidy(&self.keys, self.lines.clock.now());
         }
         drop(state);
         let mut at = self.place.lock();
@@ -432,7 +472,7 @@ impl Drop for Ticket<'_> {
         let handed = at.handed.take();
         drop(at);
         // Both may come back here, to pass on a lease or to end a subscription.
-        drop((handed, deaf));
+        drop((handed, deaf, gone));
         next.inspect(|place| place.hint());
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::deadline::{Deadlines, GRACE};
+use crate::deadline::{Deadlines, GRACE, LONGEST};
 use crate::error::{Cause, NodeError, NodeFailure};
 use crate::failpoint;
 use crate::fencing::FencingToken;
@@ -19,9 +19,6 @@ use crate::quorum::{Outcome, Tally};
 
 /// The nodes of one lock, in a fixed order.
 pub(crate) type Nodes = Arc<[Arc<dyn Node>]>;
-
-/// As good as no end, and no reason for an overflow.
-const ENDLESS: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// One request to every node, and the answers so far.
 #[derive(Debug)]
@@ -140,7 +137,9 @@ impl Round {
         until: Until,
         limit: Duration,
     ) -> Verdict {
-        let limit = limit.min(ENDLESS);
+        if limit > LONGEST {
+            return self.wait(until, limit).await;
+        }
         let end = Instant::now() + limit;
         let mut watched = false;
         let reached = poll_fn(|cx| {

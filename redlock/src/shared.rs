@@ -111,16 +111,15 @@ impl Shared {
     }
 
     /// Sends the release of `claim` to every node that may hold it; needs no runtime, and nobody
-    /// has to wait for it. `acquired` is the round that never reached the others; `None` where
-    /// the lease was healed since, on whatever node.
+    /// has to wait for it. `reached` tells of each node whether it may.
     /// `won` says whether there was a lease, so that there is somebody to tell.
-    pub(crate) fn release(&self, claim: &Arc<Claim>, acquired: Option<&Round>, won: bool) -> Arc<Round> {
+    pub(crate) fn release(&self, claim: &Arc<Claim>, reached: impl Fn(usize) -> bool, won: bool) -> Arc<Round> {
         let line = won.then(|| (Arc::clone(&self.lines), Arc::clone(claim.shared_keys())));
         let then = Box::new(Leaving { line, _under_way: self.releases.begin() });
         let by = won.then(|| Arc::clone(&self.name));
         let ttl = self.terms.max_ttl;
         Round::ask_and_then(&self.nodes, Some(then), |node| {
-            if acquired.is_none_or(|round| round.may_have_reached(node)) {
+            if reached(node) {
                 Asked::Request(Request::Release { claim: Arc::clone(claim), by: by.clone(), ttl })
             } else {
                 Asked::Answer(Err(NodeError::unsent(Cause::Refused, "the node never saw the request")))

@@ -23,7 +23,7 @@ impl Backoff {
     }
 
     /// A pause for somebody who expects to be told earlier.
-    pub(crate) fn longest(&self, chance: &Chance) -> Duration {
+    pub(crate) fn longest(chance: &Chance) -> Duration {
         chance.between(LONGEST / 2, LONGEST)
     }
 

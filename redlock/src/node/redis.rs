@@ -42,8 +42,9 @@ pub fn script() -> &'static str {
 /// A lock node that is a Redis server.
 ///
 /// It connects when first used, keeps one connection over which requests travel in order, and
-/// reconnects in the background with growing pauses; meanwhile requests fail at once. The user it
-/// connects as needs no more than
+/// reconnects in the background with growing pauses; meanwhile requests fail at once. A second
+/// connection listens for releases while somebody waits for another process, and ten seconds more.
+/// Redis 6.2 or newer; the user it connects as needs no more than
 ///
 /// ```text
 /// ACL SETUSER locks on >password ~* &redlock:released:* +script|load +evalsha

@@ -36,6 +36,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Wire for Direct<S> {
         command.write_packed_command(&mut self.out);
     }
 
+    fn is_for_all(&self) -> bool {
+        true
+    }
+
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<RedisResult<Value>> {
         if let Poll::Ready(Err(error)) = self.poll_write(cx) {
             return Poll::Ready(Err(error.into()));

@@ -37,6 +37,11 @@ impl Gate {
         self.state.compare_exchange(POLLING, OPEN, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
+    /// Polling ends, whatever reason there is to poll again: the connection is of no more use.
+    pub(super) fn leave(&self) {
+        self.state.store(OPEN, Ordering::SeqCst);
+    }
+
     /// Wakes the driver, or whoever does its work now.
     pub(super) fn wake(&self) {
         let polling = self.state.compare_exchange(POLLING, AGAIN, Ordering::SeqCst, Ordering::SeqCst);
@@ -82,6 +87,17 @@ mod tests {
         assert!(gate.open());
         assert_eq!(count.0.load(Ordering::SeqCst), 0);
         Waker::from(gate).wake();
+        assert_eq!(count.0.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn who_leaves_a_broken_connection_can_wake_the_driver() {
+        let (gate, count) = (Arc::new(Gate::default()), Arc::new(Count::default()));
+        gate.watch(&Waker::from(Arc::clone(&count)));
+        gate.close();
+        Gate::wake(&gate);
+        gate.leave();
+        Gate::wake(&gate);
         assert_eq!(count.0.load(Ordering::SeqCst), 1);
     }
 }

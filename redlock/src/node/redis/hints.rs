@@ -3,7 +3,7 @@
 //! Everything here is a hint. What is missed costs a waiter a pause, nothing else, so a connection
 //! that does not come up is tried again without hurry.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -34,27 +34,16 @@ pub(super) struct Hints {
 
 #[derive(Default)]
 struct State {
-    channels: HashMap<String, Channel>,
-    /// What the connection has not been told yet.
-    changes: Vec<Change>,
+    /// Who listens on which channel.
+    ears: HashMap<String, Vec<(u64, Ear)>>,
+    /// Channels that the server counts us among the listeners of, or may by now.
+    told: HashSet<String>,
+    /// Channels for which that may have to change.
+    changed: HashSet<String>,
+    /// The connection is no good.
+    broken: bool,
     last_id: u64,
     driven: bool,
-    /// Whether there is a connection to tell changes to; a new one is told everything.
-    connected: bool,
-}
-
-#[derive(Default)]
-struct Channel {
-    ears: Vec<(u64, Ear)>,
-    /// Whether the server counts us among its listeners.
-    subscribed: bool,
-}
-
-enum Change {
-    Subscribe(String),
-    Unsubscribe(String),
-    /// The connection is no good.
-    Reconnect,
 }
 
 impl Hints {
@@ -73,12 +62,8 @@ impl Hints {
         state.last_id += 1;
         let id = state.last_id;
         for channel in &channels {
-            let entry = state.channels.entry(channel.clone()).or_default();
-            let is_new = entry.ears.is_empty();
-            entry.ears.push((id, ear.clone()));
-            if is_new {
-                state.change(Change::Subscribe(channel.clone()));
-            }
+            state.ears.entry(channel.clone()).or_default().push((id, ear.clone()));
+            state.changed.insert(channel.clone());
         }
         let start = !std::mem::replace(&mut state.driven, true);
         drop(state);
@@ -93,15 +78,12 @@ impl Hints {
     /// Whether the server counts us among the listeners of a key.
     pub(super) fn counts(&self, keys: &[String]) -> bool {
         let state = self.lock();
-        let counts = |key| state.channels.get(&format!("{CHANNEL}{key}")).is_some_and(|channel| channel.subscribed);
-        !state.channels.is_empty() && keys.iter().any(counts)
+        !state.told.is_empty() && keys.iter().any(|key| state.told.contains(&format!("{CHANNEL}{key}")))
     }
 
     /// The server was seen to be gone: a connection that says nothing would not tell.
     pub(super) fn reconnect(&self) {
-        let mut state = self.lock();
-        state.change(Change::Reconnect);
-        drop(state);
+        self.lock().broken = true;
         self.changed.notify_one();
     }
 
@@ -109,13 +91,13 @@ impl Hints {
     fn is_over(&self) -> bool {
         let mut state = self.lock();
         state.disconnected();
-        state.driven = !state.channels.is_empty();
+        state.driven = !state.ears.is_empty();
         !state.driven
     }
 
     fn ears(&self, channel: &str) -> Vec<Ear> {
         let state = self.lock();
-        state.channels.get(channel).map_or_else(Vec::new, |at| at.ears.iter().map(|(_, ear)| ear.clone()).collect())
+        state.ears.get(channel).map_or_else(Vec::new, |ears| ears.iter().map(|(_, ear)| ear.clone()).collect())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -124,16 +106,21 @@ impl Hints {
 }
 
 impl State {
-    fn change(&mut self, change: Change) {
-        if self.connected {
-            self.changes.push(change);
-        }
+    fn disconnected(&mut self) {
+        self.told.clear();
+        self.changed.clear();
+        self.broken = false;
     }
 
-    fn disconnected(&mut self) {
-        self.connected = false;
-        self.changes.clear();
-        self.channels.values_mut().for_each(|channel| channel.subscribed = false);
+    /// The channels to subscribe to, and those to unsubscribe from.
+    fn changes(&mut self) -> (Vec<String>, Vec<String>) {
+        let (wanted, unwanted): (Vec<_>, Vec<_>) =
+            self.changed.drain().partition(|channel| self.ears.contains_key(channel));
+        let is_told = |channel: &String| self.told.contains(channel);
+        (
+            wanted.into_iter().filter(|channel| !is_told(channel)).collect(),
+            unwanted.into_iter().filter(is_told).collect(),
+        )
     }
 }
 
@@ -148,11 +135,11 @@ impl Drop for Listener {
     fn drop(&mut self) {
         let mut state = self.hints.lock();
         for channel in &self.channels {
-            let Some(at) = state.channels.get_mut(channel) else { continue };
-            at.ears.retain(|(id, _)| *id != self.id);
-            if at.ears.is_empty() {
-                state.channels.remove(channel);
-                state.change(Change::Unsubscribe(channel.clone()));
+            let Some(ears) = state.ears.get_mut(channel) else { continue };
+            ears.retain(|(id, _)| *id != self.id);
+            if ears.is_empty() {
+                state.ears.remove(channel);
+                state.changed.insert(channel.clone());
             }
         }
         drop(state);
@@ -194,18 +181,18 @@ async fn drive(mut driven: Driven) {
 /// Listens over one connection until it is no longer needed, or breaks.
 async fn serve(hints: &Hints) -> RedisResult<()> {
     let (mut sink, mut stream) = within(CONNECT_TIMEOUT, hints.client.get_async_pubsub()).await?.split();
-    let all = {
+    {
         let mut state = hints.lock();
-        state.connected = true;
-        state.channels.keys().cloned().collect()
-    };
-    subscribe(hints, &mut sink, all).await?;
+        state.disconnected();
+        state.changed = state.ears.keys().cloned().collect();
+    }
     loop {
-        let changes = std::mem::take(&mut hints.lock().changes);
-        if !changes.is_empty() {
-            apply(hints, &mut sink, changes).await?;
-            continue;
+        if hints.lock().broken {
+            return Err((redis::ErrorKind::Io, "the node was gone").into());
         }
+        let (wanted, unwanted) = hints.lock().changes();
+        subscribe(hints, &mut sink, wanted).await?;
+        unsubscribe(hints, &mut sink, unwanted).await?;
         if !listen(hints, &mut stream).await? {
             return Ok(());
         }
@@ -215,7 +202,7 @@ async fn serve(hints: &Hints) -> RedisResult<()> {
 /// Takes in what is published, until something else is to be done; false if nobody listens any
 /// more.
 async fn listen(hints: &Hints, stream: &mut PubSubStream) -> RedisResult<bool> {
-    let unused = hints.lock().channels.is_empty();
+    let unused = hints.lock().ears.is_empty();
     tokio::select! {
         message = stream.next() => match message {
             Some(message) => {
@@ -226,31 +213,33 @@ async fn listen(hints: &Hints, stream: &mut PubSubStream) -> RedisResult<bool> {
             None => Err((redis::ErrorKind::Io, "the connection ended").into()),
         },
         () = hints.changed.notified() => Ok(true),
-        () = tokio::time::sleep(IDLE), if unused => Ok(!hints.lock().channels.is_empty()),
+        () = tokio::time::sleep(IDLE), if unused => Ok(!hints.lock().ears.is_empty()),
     }
-}
-
-async fn apply(hints: &Hints, sink: &mut PubSubSink, changes: Vec<Change>) -> RedisResult<()> {
-    for change in changes {
-        match change {
-            Change::Subscribe(channel) => subscribe(hints, sink, vec![channel]).await?,
-            Change::Unsubscribe(channel) => within(STALLED, sink.unsubscribe(channel)).await?,
-            Change::Reconnect => return Err((redis::ErrorKind::Io, "the node was gone").into()),
-        }
-    }
-    Ok(())
 }
 
 async fn subscribe(hints: &Hints, sink: &mut PubSubSink, channels: Vec<String>) -> RedisResult<()> {
     if channels.is_empty() {
         return Ok(());
     }
+    // Before the answer, because the server may count us before we know.
+    hints.lock().told.extend(channels.iter().cloned());
     within(STALLED, sink.subscribe(&channels)).await?;
+    channels.iter().for_each(|channel| hints.ears(channel).iter().for_each(Ear::listening));
+    Ok(())
+}
+
+async fn unsubscribe(hints: &Hints, sink: &mut PubSubSink, channels: Vec<String>) -> RedisResult<()> {
+    if channels.is_empty() {
+        return Ok(());
+    }
+    within(STALLED, sink.unsubscribe(&channels)).await?;
+    let mut state = hints.lock();
     for channel in channels {
-        if let Some(at) = hints.lock().channels.get_mut(&channel) {
-            at.subscribed = true;
+        state.told.remove(&channel);
+        if state.ears.contains_key(&channel) {
+            // Somebody came meanwhile.
+            state.changed.insert(channel);
         }
-        hints.ears(&channel).iter().for_each(Ear::listening);
     }
     Ok(())
 }

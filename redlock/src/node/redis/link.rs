@@ -68,8 +68,13 @@ impl Link {
                 Err(error) => self.over = Some(error),
             }
         }
-        queue.gate.open();
+        queue.gate.leave();
         self.over.clone().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Whether anybody may poll it, in whatever thread.
+    pub(super) fn is_for_all(&self) -> bool {
+        self.wire.is_for_all()
     }
 
     /// Whether nothing is under way.

@@ -108,10 +108,10 @@ impl Queue {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return self.gate.wake(),
         };
+        // One that broke is for the driver to mend.
         if let Some(link) = slot.as_mut()
-            && link.poll(self).is_ready()
+            && (!link.is_for_all() || link.poll(self).is_ready())
         {
-            // It broke, which is for the driver to mend.
             self.gate.wake();
         }
     }

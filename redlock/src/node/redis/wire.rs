@@ -17,6 +17,12 @@ pub(super) trait Wire: Send {
     /// without one.
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<RedisResult<Value>>;
 
+    /// Whether it may be polled by whoever sends, inside of a runtime or not. Connections by others
+    /// may want the runtime they were made in.
+    fn is_for_all(&self) -> bool {
+        false
+    }
+
     /// How many commands may be under way at a time. Enough to keep a connection busy over one
     /// round trip; more would only keep what is ready from travelling together.
     fn depth(&self) -> usize {

@@ -159,12 +159,8 @@ impl Lines {
         let lease = line.first().and_then(|place| next(place.want));
         line.holder = lease.as_ref().map(|lease| Arc::downgrade(lease.core()));
         let Some(lease) = lease else {
-            if line.first().is_some() {
-                line.crowd().leaving = Some(now);
-            }
-            let gone = state.tidy(core.keys(), now);
-            drop(state);
-            drop(gone);
+            // Also for somebody who comes before it is known whether others wait.
+            line.crowd().leaving = Some(now);
             return false;
         };
         let crowd = line.crowd();
@@ -183,9 +179,6 @@ impl Lines {
     pub(crate) fn left(&self, keys: &Keys, listeners: usize) {
         let now = self.clock.now();
         let mut state = self.lock();
-        if listeners == 0 && !state.lines.contains_key(keys) {
-            return;
-        }
         let crowd = state.line(keys).crowd();
         crowd.leaving = None;
         crowd.others = listeners > 0;

@@ -364,6 +364,39 @@ async fn another_process_gets_its_turn() {
     nobody_holds(&redlock, &servers).await;
 }
 
+/// Who lets go and asks again at once does so before it is known that others wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_of_one_task_gives_way_too() {
+    let servers = RedisServer::fleet(3).await.unwrap();
+    let until = Instant::now() + 3 * SECOND;
+    let mut tasks = Vec::new();
+    for number in 0..2 {
+        let redlock = connected(&servers).await;
+        tasks.push(tokio::spawn(async move {
+            let mut turns = 0_u32;
+            while Instant::now() < until {
+                let guard = redlock.lock("order:42").wait(None).await.unwrap();
+                tokio::task::yield_now().await;
+                turns += 1;
+                if number == 0 {
+                    drop(guard);
+                } else {
+                    guard.release().await.unwrap();
+                }
+            }
+            assert!(redlock.close(SECOND).await);
+            turns
+        }));
+    }
+    let mut turns = Vec::new();
+    for task in tasks {
+        turns.push(task.await.unwrap());
+    }
+    let sum: u32 = turns.iter().sum();
+    assert!(turns.iter().all(|turns| *turns >= sum / 8), "{turns:?}");
+    println!("{turns:?}");
+}
+
 /// A release is noticed by its notice, long before a poll would.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_waiter_of_another_process_is_woken_by_the_release() {

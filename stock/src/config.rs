@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::cache::RedisPlace;
 use crate::store::DatabaseUrl;
 use crate::store::url::mask;
 
@@ -14,6 +15,14 @@ pub const DATABASE_URL: &str = "DATABASE_URL";
 pub const REDLOCK_NODES: &str = "REDLOCK_NODES";
 /// How long a lock node that was restarted does not vote.
 pub const REDLOCK_RESTART_GUARD: &str = "REDLOCK_RESTART_GUARD";
+/// Where the Redis of the cache and of resident levels is; none unless set.
+pub const REDIS_HOST: &str = "REDIS_HOST";
+/// The port of that Redis; 6379 unless set.
+pub const REDIS_PORT: &str = "REDIS_PORT";
+/// The password of that Redis; none unless set.
+pub const REDIS_PASSWORD: &str = "REDIS_PASSWORD";
+/// The number of the database there; 0 unless set.
+pub const REDIS_DB: &str = "REDIS_DB";
 /// Which kind of repository.
 pub const STOCK_REPOSITORY: &str = "STOCK_REPOSITORY";
 
@@ -97,6 +106,8 @@ pub struct Config {
     pub restart_guard: Option<RestartGuard>,
     /// The kind of repository, from `STOCK_REPOSITORY`.
     pub repository: Option<RepositoryKind>,
+    /// The Redis of the cache and of resident levels, from `REDIS_HOST` and those beside it.
+    pub redis: Option<RedisPlace>,
 }
 
 impl Config {
@@ -124,6 +135,7 @@ impl Config {
             nodes: set(REDLOCK_NODES)?.map(|urls| nodes(&urls)).transpose()?.unwrap_or_default(),
             restart_guard: parsed(REDLOCK_RESTART_GUARD, set(REDLOCK_RESTART_GUARD)?)?,
             repository: parsed(STOCK_REPOSITORY, set(STOCK_REPOSITORY)?)?,
+            redis: redis(set)?,
         })
     }
 }
@@ -169,6 +181,24 @@ fn nodes(urls: &str) -> Result<Vec<String>, ConfigError> {
     Ok(nodes)
 }
 
+/// The Redis that the variables name. What only says more of it is checked all the same without a host.
+fn redis(set: impl Fn(&'static str) -> Result<Option<String>, ConfigError>) -> Result<Option<RedisPlace>, ConfigError> {
+    let number = |variable, allowed| {
+        let wrong = |value| ConfigError { variable, value, reason: format!("allowed are {allowed}") };
+        let Some(value) = set(variable)? else { return Ok(None) };
+        value.parse::<u16>().map(Some).map_err(|_| wrong(value))
+    };
+    let port = match number(REDIS_PORT, "1 to 65535")? {
+        Some(0) => {
+            let reason = "allowed are 1 to 65535".into();
+            return Err(ConfigError { variable: REDIS_PORT, value: "0".into(), reason });
+        }
+        port => port.unwrap_or(6379),
+    };
+    let (db, password) = (number(REDIS_DB, "0 to 65535")?.unwrap_or(0), set(REDIS_PASSWORD)?);
+    Ok(set(REDIS_HOST)?.map(|host| RedisPlace { host, port, password, db }))
+}
+
 fn parsed<T>(variable: &'static str, text: Option<String>) -> Result<Option<T>, ConfigError>
 where
     T: FromStr<Err: fmt::Display>,
@@ -209,6 +239,9 @@ mod tests {
         ] {
             assert_eq!(with(REDLOCK_RESTART_GUARD, text).unwrap().restart_guard, Some(guard));
         }
+        let config = with(REDIS_HOST, "cache.example").unwrap();
+        assert_eq!(config.redis.unwrap().to_string(), "cache.example:6379/0");
+        assert_eq!(with(REDIS_PASSWORD, "secret").unwrap().redis, None);
         let config = with(DATABASE_URL, "sqlite:stock.db").unwrap();
         assert_eq!(config.database.unwrap().to_string(), "sqlite:stock.db");
     }
@@ -219,6 +252,9 @@ mod tests {
             (DATABASE_URL, "postgres://localhost/stock", "mysql://"),
             (REDLOCK_NODES, "redis://a,,redis://b", "redis://host:port"),
             (STOCK_REPOSITORY, "optimistic", "row-lock and redlock"),
+            (REDIS_PORT, "redis", "1 to 65535"),
+            (REDIS_PORT, "0", "1 to 65535"),
+            (REDIS_DB, "-1", "0 to 65535"),
             (REDLOCK_RESTART_GUARD, "never", "max-ttl, off and whole seconds"),
             (REDLOCK_RESTART_GUARD, "1.5", "max-ttl, off and whole seconds"),
             (REDLOCK_RESTART_GUARD, "0", "from 1 to 86400"),

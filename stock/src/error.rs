@@ -34,10 +34,38 @@ pub enum RepositoryError {
         request_id: RequestId,
     },
     /// The record's levels live in Redis, and this repository does not go there.
-    #[error("{key} is resident: its levels live in Redis, and only the resident repository changes them")]
+    #[error(
+        "{key} is resident: its levels live in Redis, and only the resident repository changes them; \
+             it can release them"
+    )]
     Resident {
         /// Which record.
         key: StockKey,
+    },
+    /// The Redis that holds resident levels did not do it. Nothing has changed; try again later.
+    #[error("the Redis that holds resident levels is unavailable")]
+    ResidentUnavailable {
+        /// What it said instead.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// A record's levels in Redis and in the database cannot both be right; nothing of it is written back
+    /// until somebody has looked.
+    #[error("resident {key} and the database do not agree: {reason}")]
+    ResidentDiverged {
+        /// Which record.
+        key: StockKey,
+        /// What does not agree.
+        reason: String,
+    },
+    /// The answer of the Redis that holds resident levels was lost: it may have been done, or not.
+    #[error("whether request {request_id} was carried out is unknown: the answer of Redis was lost")]
+    ResidentUnknown {
+        /// Asked again under this id, it is carried out once.
+        request_id: RequestId,
+        /// What came instead of an answer.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
     },
     /// The lock was held by others for as long as was waited. Try again later.
     #[error("the lock of {key} is held by others")]
@@ -71,6 +99,9 @@ pub enum RepositoryError {
         /// The largest token the record has seen.
         stored: u64,
     },
+    /// Too many requests wait already, or the repository has been closed. Try again later.
+    #[error("too many requests wait already")]
+    Overloaded,
     /// The database did not do it.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -95,10 +126,14 @@ impl RepositoryError {
             Self::Invalid(error) => error.code(),
             Self::RequestConflict { .. } => "request_conflict",
             Self::Resident { .. } => "resident",
+            Self::ResidentUnavailable { .. } => "resident_unavailable",
+            Self::ResidentDiverged { .. } => "resident_diverged",
+            Self::ResidentUnknown { .. } => "outcome_unknown",
             Self::LockContended { .. } => "lock_contended",
             Self::LocksUnavailable { .. } => "locks_unavailable",
             Self::LeaseLost { .. } => "lease_lost",
             Self::StaleFence { .. } => "stale_fence",
+            Self::Overloaded => "overloaded",
             Self::Store(error) => error.code(),
             Self::OutcomeUnknown { .. } => "outcome_unknown",
         }

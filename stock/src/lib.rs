@@ -17,7 +17,10 @@
 //! does), [`record`], [`log`] (what was done), [`workbench`] (many requests in memory), [`store`]
 //! (where it is kept), [`repository`] (all of it together), [`error`], [`config`], [`demo`].
 
+pub mod bench;
+pub mod cache;
 pub mod config;
+pub mod contention;
 pub mod demo;
 pub mod error;
 pub mod hold;
@@ -28,5 +31,6 @@ pub mod record;
 pub mod repository;
 pub mod request;
 pub mod store;
+pub mod sweeper;
 pub mod timestamp;
 pub mod workbench;

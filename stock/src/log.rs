@@ -66,7 +66,7 @@ pub struct LoggedEntry {
 }
 
 /// What the log of one record adds up to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LogSummary {
     /// How many entries there are.
     pub entries: u64,
@@ -83,6 +83,53 @@ pub struct LogSummary {
     pub reserved: i64,
     /// The sum of all deducted units.
     pub deducted: u64,
+}
+
+/// Adds up a log, entry by entry in the order of their versions.
+#[derive(Debug, Default)]
+pub struct LogWalk {
+    summary: LogSummary,
+    /// The entry before: its version and the levels it left.
+    last: Option<(u64, StockLevels)>,
+    /// The largest token so far.
+    fence: u64,
+}
+
+impl LogWalk {
+    /// Adds the next entry.
+    pub fn add(&mut self, entry: &LogEntry) {
+        let sum = &mut self.summary;
+        let follows = |(version, after): (u64, StockLevels)| version + 1 == entry.version && after == entry.before;
+        let is_stale = entry.fence.is_some_and(|fence| fence < self.fence);
+        sum.breaks += u64::from(is_stale || !self.last.is_none_or(follows));
+        sum.opening.get_or_insert(entry.before);
+        sum.entries += 1;
+        sum.available += difference(entry.before.available(), entry.after.available());
+        sum.locked += difference(entry.before.locked(), entry.after.locked());
+        sum.reserved += difference(entry.before.reserved(), entry.after.reserved());
+        if entry.action == Operation::Deduct {
+            sum.deducted += entry.quantity.get();
+        }
+        self.last = Some((entry.version, entry.after));
+        self.fence = self.fence.max(entry.fence.unwrap_or_default());
+    }
+
+    /// Up to which version it has come.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.last.map_or(0, |(version, _)| version)
+    }
+
+    /// What it adds up to.
+    #[must_use]
+    pub fn summary(&self) -> LogSummary {
+        self.summary
+    }
+}
+
+/// Levels stay below 2^53, so their differences are exact.
+fn difference(before: u64, after: u64) -> i64 {
+    after.cast_signed() - before.cast_signed()
 }
 
 /// A record and what its log adds up to, read in one transaction.

@@ -7,6 +7,7 @@
 
 mod commit;
 pub mod redlocked;
+pub mod resident;
 pub mod row_lock;
 #[doc(hidden)]
 pub mod suite;
@@ -16,6 +17,7 @@ pub mod unguarded;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::cache::{Level, Read};
 use crate::error::RepositoryError;
 use crate::hold::Hold;
 use crate::log::LoggedEntry;
@@ -26,6 +28,7 @@ use crate::store::{BoxFuture, Creation, Filter, Page, PageSize, Store};
 use crate::workbench::Answer;
 
 pub use self::redlocked::Redlocked;
+pub use self::resident::Resident;
 pub use self::row_lock::RowLock;
 
 /// Stock records, and the seven operations on them.
@@ -89,6 +92,16 @@ pub trait StockRepository: fmt::Debug + Send + Sync {
             let row = self.store().read(key).await?;
             Ok(row.ok_or(RepositoryError::NotFound { key })?.record)
         })
+    }
+
+    /// The record as it was last committed, and which level of a cache had it. Without a cache it is the
+    /// database.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    fn read(&self, key: StockKey) -> BoxFuture<'_, Result<Read, RepositoryError>> {
+        Box::pin(async move { Ok(Read { record: self.get(key).await?, level: Level::Database }) })
     }
 
     /// A page of records; see [`Store::list`].

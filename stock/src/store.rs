@@ -22,6 +22,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::hold::{Held, Hold};
 use crate::levels::StockLevels;
@@ -136,6 +137,21 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// [`StoreError`].
     fn expired_holds(&self, after: Option<u64>, size: PageSize) -> BoxFuture<'_, Result<Page<Hold>, StoreError>>;
 
+    /// The log entries of these requests, those of one request together and in order. Takes no lock: a
+    /// request that is being carried out may be found a moment later.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn find_requests<'a>(&'a self, ids: &'a [RequestId]) -> BoxFuture<'a, Result<Vec<LogEntry>, StoreError>>;
+
+    /// A page of the rows whose levels live in Redis, by number; the cursor is the number of the last one.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn residents(&self, after: Option<u64>, size: PageSize) -> BoxFuture<'_, Result<Page<StockRow>, StoreError>>;
+
     /// Removes the oldest log entries up to the first one that was not written before this moment, at
     /// most a page of them, and says how many there were. With them goes the memory of their requests.
     ///
@@ -197,6 +213,13 @@ pub trait Transaction: Send {
     ///
     /// [`StoreError`].
     fn find_holds<'a>(&'a mut self, places: &'a [(u64, OrderId)]) -> BoxFuture<'a, Result<Vec<Hold>, StoreError>>;
+
+    /// The open holds of a record, which this transaction has locked.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn open_holds(&mut self, stock_id: u64) -> BoxFuture<'_, Result<Vec<Hold>, StoreError>>;
 
     /// The log entries of these requests, those of one request together and in order. To be asked
     /// after the rows are locked: nobody can carry one of them out in between then.
@@ -282,8 +305,23 @@ impl Creation {
 /// [`StoreError::Unavailable`] if it does not answer, with the cause; [`StoreError::TooOld`] if it
 /// lacks what is needed.
 pub async fn open(url: &DatabaseUrl) -> Result<Arc<dyn Store>, StoreError> {
+    open_with(url, None).await
+}
+
+/// Like [`open`], for writers who hold leases of at most `lease`: the server ends the transaction of a
+/// process that was stopped soon after its lease, and nobody waits long for a row that is locked all
+/// the same.
+///
+/// # Errors
+///
+/// As [`open`].
+pub async fn open_for_leases(url: &DatabaseUrl, lease: Duration) -> Result<Arc<dyn Store>, StoreError> {
+    open_with(url, Some(lease)).await
+}
+
+async fn open_with(url: &DatabaseUrl, lease: Option<Duration>) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match url {
-        DatabaseUrl::MySql(url) => Arc::new(SqlStore(MySqlBackend::open(url).await?)),
+        DatabaseUrl::MySql(url) => Arc::new(SqlStore(MySqlBackend::open(url, lease).await?)),
         DatabaseUrl::Sqlite(url) => Arc::new(SqlStore(SqliteBackend::open(url).await?)),
     })
 }

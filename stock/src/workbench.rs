@@ -61,6 +61,11 @@ impl Workbench {
         self.by_key.get(&key).map(|&slot| &self.rows[slot].now)
     }
 
+    /// The holds that are here, as they are by now.
+    pub(crate) fn holds(&self) -> impl Iterator<Item = &Hold> {
+        self.holds.iter().map(|slot| &slot.now)
+    }
+
     /// The holds that these requests need: the numbers of their records, and their orders. Sorted,
     /// each once.
     #[must_use]
@@ -247,7 +252,10 @@ pub enum Rejection {
         key: StockKey,
     },
     /// The record's levels live in Redis; only the resident repository changes it.
-    #[error("{key} is resident: its levels live in Redis, and only the resident repository changes them")]
+    #[error(
+        "{key} is resident: its levels live in Redis, and only the resident repository changes them; \
+             it can release them"
+    )]
     Resident {
         /// Which record.
         key: StockKey,

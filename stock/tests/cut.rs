@@ -52,7 +52,7 @@ async fn answers_hold(over: impl Fn(Arc<dyn Store>) -> Arc<dyn StockRepository>,
     let clients: Vec<_> = clients.collect();
     let until = Instant::now() + LASTS;
     while Instant::now() < until {
-        tokio::time::sleep(Duration::from_millis(rand::random_range(5..30))).await;
+        tokio::time::sleep(Duration::from_millis(rand::random_range(10..150))).await;
         proxy.reset_connections();
     }
     let (mut locked, mut unknown) = (0, Vec::new());
@@ -85,4 +85,9 @@ async fn row_lock_answers_hold_with_ids() {
 #[tokio::test(flavor = "multi_thread")]
 async fn redlock_answers_hold_without_ids() {
     answers_hold(|store| Arc::new(Redlocked::new(store, sim_locks())), false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redlock_answers_hold_with_ids() {
+    answers_hold(|store| Arc::new(Redlocked::new(store, sim_locks())), true).await;
 }

@@ -36,7 +36,7 @@ async fn lock_nodes_that_are_down_are_no_contention() {
     let (nodes, backend) = tokio::join!(RedisServer::fleet(3), Backend::sqlite());
     let nodes = nodes.unwrap();
     let repository = Redlocked::new(backend.store.clone(), locks(&nodes)).wait(SOON);
-    let key = suite::make(&repository, 10).await;
+    let key = suite::make(&repository, 1_000_000).await;
     repository.change(Change::new(key, Operation::Lock, suite::quantity(1))).await.unwrap();
 
     nodes[0].kill().await.unwrap();
@@ -44,13 +44,22 @@ async fn lock_nodes_that_are_down_are_no_contention() {
     assert_eq!(after.version, 2, "a minority may be down");
 
     nodes[1].kill().await.unwrap();
-    let error = repository.change(Change::new(key, Operation::Lock, suite::quantity(1))).await.unwrap_err();
+    // What is left of a lease may still be used; it does not linger for long.
+    let (started, mut version) = (std::time::Instant::now(), 2);
+    let error = loop {
+        match repository.change(Change::new(key, Operation::Lock, suite::quantity(1))).await {
+            Ok(after) => version = after.version,
+            Err(error) => break error,
+        }
+        assert!(started.elapsed() < Duration::from_secs(10), "nobody minds that the nodes are down");
+    };
     assert_eq!(error.code(), "locks_unavailable", "{error:?}");
-    assert_eq!(repository.get(key).await.unwrap().version, 2);
+    assert_eq!(repository.get(key).await.unwrap().version, version);
 }
 
 /// The row is held by a transaction that outlives the lease, and the nodes are gone, so it cannot
-/// be renewed. By the time the row is free the lease is somebody else's to take.
+/// be renewed. By the time the row is free the lease is somebody else's to take, and another one is
+/// not to be had.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_that_ran_out_before_the_commit_writes_nothing() {
     let (nodes, backend) = tokio::join!(RedisServer::fleet(3), Backend::mariadb());
@@ -61,7 +70,7 @@ async fn a_lease_that_ran_out_before_the_commit_writes_nothing() {
         .restart_guard(RestartGuard::Off)
         .build()
         .unwrap();
-    let repository = Redlocked::new(backend.store.clone(), short);
+    let repository = Redlocked::new(backend.store.clone(), short).wait(Duration::from_secs(2));
     let key = suite::make(&repository, 10).await;
     let mut holder = backend.store.begin().await.unwrap();
     assert_eq!(holder.claim(&[key]).await.unwrap().len(), 1);
@@ -80,7 +89,8 @@ async fn a_lease_that_ran_out_before_the_commit_writes_nothing() {
     holder.rollback().await;
 
     let error = waiting.await.unwrap().unwrap_err();
-    assert_eq!(error.code(), "lease_lost", "{error:?}");
+    assert_eq!(error.code(), "locks_unavailable", "{error:?}");
+    assert!(repository.counters().lost > 0, "the lease was never lost");
     assert_eq!(repository.get(key).await.unwrap().version, 0, "nothing was written");
 }
 

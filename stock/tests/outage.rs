@@ -103,8 +103,7 @@ async fn row_lock_survives_a_killed_database() {
 #[tokio::test(flavor = "multi_thread")]
 async fn redlock_survives_a_killed_database() {
     let backend = Backend::mariadb().await;
-    // Each waits for a connection while it holds the lock, and the next one waits for that.
-    survives(Outage::Killed, &backend, backend.redlocked(&sim_locks()), 2).await;
+    survives(Outage::Killed, &backend, backend.redlocked(&sim_locks()), 8).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,7 +115,7 @@ async fn row_lock_survives_a_hung_database() {
 #[tokio::test(flavor = "multi_thread")]
 async fn redlock_survives_a_hung_database() {
     let backend = Backend::mariadb().await;
-    survives(Outage::Hung, &backend, backend.redlocked(&sim_locks()), 2).await;
+    survives(Outage::Hung, &backend, backend.redlocked(&sim_locks()), 8).await;
 }
 
 /// The commit was sent and there is no answer: the server may carry it out when it goes on. What

@@ -1,5 +1,10 @@
 //! The command `stock`.
 
+#[path = "stock/admin.rs"]
+mod admin;
+#[path = "stock/measure.rs"]
+mod measure;
+
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -7,6 +12,8 @@ use clap::{Args, Parser, Subcommand};
 use stock::config::{Config, ConfigError, RepositoryKind};
 use stock::demo::{self, Sale};
 use tracing_subscriber::EnvFilter;
+
+use self::measure::Bench;
 
 /// What is logged unless RUST_LOG says otherwise. sqlx would warn of every wait for a busy row; what
 /// is wrong with lock nodes the demo says itself.
@@ -26,6 +33,21 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(Demo),
+    Bench(Bench),
+    /// Brings the tables of DATABASE_URL up to date.
+    Migrate,
+    /// The cache that instances share (REDIS_HOST).
+    #[command(subcommand)]
+    Cache(admin::Cache),
+    /// The lock nodes that instances have agreed on.
+    #[command(subcommand)]
+    Locks(admin::Locks),
+    /// What was done.
+    #[command(subcommand)]
+    Logs(admin::Logs),
+    /// An instance that a bench has started.
+    #[command(hide = true)]
+    BenchInstance,
 }
 
 /// Simulated buyers rush one variant; afterwards somebody counts.
@@ -62,10 +84,8 @@ struct Demo {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Command::Demo(demo) = Cli::parse().command;
-    match sell(&demo).await {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+    match run(Cli::parse().command).await {
+        Ok(status) => status,
         Err(error) => {
             eprintln!("stock: {error:#}");
             if error.is::<ConfigError>() {
@@ -76,9 +96,21 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Whether everything was right.
-async fn sell(demo: &Demo) -> anyhow::Result<bool> {
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
     log_to_stderr()?;
+    match command {
+        Command::Demo(demo) => sell(&demo).await,
+        Command::Bench(bench) => bench.run().await,
+        Command::Migrate => admin::migrate().await.map(|()| ExitCode::SUCCESS),
+        Command::Cache(cache) => cache.run().await.map(|()| ExitCode::SUCCESS),
+        Command::Locks(locks) => locks.run().await.map(|()| ExitCode::SUCCESS),
+        Command::Logs(logs) => logs.run().await.map(|()| ExitCode::SUCCESS),
+        Command::BenchInstance => stock::bench::serve().await.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// Fails if anything was wrong.
+async fn sell(demo: &Demo) -> anyhow::Result<ExitCode> {
     let config = Config::from_env()?;
     let chosen = demo.repository.or(config.repository).unwrap_or_default();
     let sale = Sale {
@@ -89,7 +121,7 @@ async fn sell(demo: &Demo) -> anyhow::Result<bool> {
     };
     let report = demo::run(sale, &config, interrupted()).await?;
     println!("{report}");
-    Ok(report.is_right())
+    Ok(if report.is_right() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn log_to_stderr() -> anyhow::Result<()> {

@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::contention::Meters;
 use crate::error::RepositoryError;
 use crate::request::Identified;
 use crate::store::{CommitError, Store, StoreError, Transaction};
@@ -28,6 +29,8 @@ pub(super) struct Commit<'a, P> {
     pub(super) fence: Option<u64>,
     /// Has the last word before each commit.
     pub(super) permit: P,
+    /// What others in the way, and commits, cost.
+    pub(super) meters: &'a Meters,
 }
 
 /// Why an attempt has come to nothing, as far as that is known.
@@ -63,6 +66,7 @@ where
             if attempt == ATTEMPTS {
                 return Err(RepositoryError::Store(error));
             }
+            self.meters.conflicted();
             tracing::debug!(%error, attempt, request_id = %self.request.id(), "trying again");
             pause(attempt).await;
         }
@@ -93,11 +97,16 @@ where
                 transaction.rollback().await;
                 Ok(answer)
             }
-            Ok(answer) => match transaction.commit().await {
-                Ok(()) => Ok(answer),
-                Err(CommitError::RolledBack(error)) => Err(error.into()),
-                Err(CommitError::Unknown(error)) => Err(Failure::Lost(error)),
-            },
+            Ok(answer) => {
+                let asked = Instant::now();
+                let committed = transaction.commit().await;
+                self.meters.committed(asked.elapsed());
+                match committed {
+                    Ok(()) => Ok(answer),
+                    Err(CommitError::RolledBack(error)) => Err(error.into()),
+                    Err(CommitError::Unknown(error)) => Err(Failure::Lost(error)),
+                }
+            }
             Err(failure) => {
                 transaction.rollback().await;
                 Err(failure)
@@ -131,7 +140,10 @@ where
     /// The rows the request is about, locked, and the holds it is about.
     async fn claim(&self, transaction: &mut dyn Transaction) -> Result<Workbench, Failure> {
         let mut bench = Workbench::new();
-        for row in transaction.claim(&self.request.keys()).await? {
+        let asked = Instant::now();
+        let rows = transaction.claim(&self.request.keys()).await?;
+        self.meters.waited(asked.elapsed());
+        for row in rows {
             // The row is locked: whoever has brought a larger token has committed, and this lease is
             // old.
             if let Some(fence) = self.fence.filter(|fence| *fence < row.fence) {

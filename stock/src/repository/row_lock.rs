@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::StockRepository;
 use super::commit::Commit;
+use crate::contention::Meters;
 use crate::error::RepositoryError;
 use crate::request::Request;
 use crate::store::{BoxFuture, Store};
@@ -20,13 +21,14 @@ use crate::workbench::Answer;
 #[derive(Debug, Clone)]
 pub struct RowLock {
     store: Arc<dyn Store>,
+    meters: Meters,
 }
 
 impl RowLock {
     /// A repository on this store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store }
+        Self { store, meters: Meters::new("row-lock") }
     }
 }
 
@@ -39,7 +41,7 @@ impl StockRepository for RowLock {
         Box::pin(async {
             let request = request.identify()?;
             let store = self.store.as_ref();
-            Commit { store, request: &request, fence: None, permit: || Ok(()) }.run().await
+            Commit { store, request: &request, fence: None, permit: || Ok(()), meters: &self.meters }.run().await
         })
     }
 }

@@ -13,6 +13,8 @@ pub(super) struct Dialect {
     pub(super) read_many: &'static str,
     /// Holds by order and record.
     pub(super) find_holds: &'static str,
+    /// The open holds of a record.
+    pub(super) open_holds: &'static str,
     /// Log entries by request.
     pub(super) find_requests: &'static str,
     /// One row over what was read, with a value for each column: for a single row, a good deal faster
@@ -86,6 +88,13 @@ pub(super) const LIST_VARIANT: &str =
 pub(super) const LIST_PRODUCT: &str =
     concat!("SELECT ", row_columns!(), " FROM product_stocks WHERE product_id = ? AND id > ? ORDER BY id LIMIT ?");
 
+/// Records whose levels live in Redis, from a number on.
+pub(super) const RESIDENTS: &str = concat!(
+    "SELECT ",
+    row_columns!(),
+    " FROM product_stocks WHERE resident_epoch IS NOT NULL AND id > ? ORDER BY id LIMIT ?"
+);
+
 /// A log entry, with a value for each column.
 pub(super) const APPEND_ONE: &str = concat!(
     "INSERT INTO product_stock_logs (",
@@ -109,29 +118,9 @@ pub(super) const MIGRATIONS: &str = "SELECT version FROM _sqlx_migrations";
 /// The lock nodes that were agreed on.
 pub(super) const LOCK_NODES: &str = "SELECT nodes, max_ttl_ms FROM stock_lock_nodes WHERE id = 1";
 
-/// The levels before the first log entry of a record.
-pub(super) const OPENING: &str = "\
-SELECT before_stock AS stock, before_available AS available_stock, before_locked AS locked_stock,
-    before_reserved AS reserved_stock
-FROM product_stock_logs WHERE stock_id = ? ORDER BY version LIMIT 1";
-
-/// What the log of a record adds up to. A break is an entry that does not begin where the one
-/// before it ended, or was made under an older lease than one before it.
-pub(super) const SUMMARY: &str = "\
-SELECT COUNT(*) AS entries,
-    CAST(COALESCE(SUM(broken), 0) AS SIGNED) AS breaks,
-    CAST(COALESCE(SUM(after_available - before_available), 0) AS SIGNED) AS available,
-    CAST(COALESCE(SUM(after_locked - before_locked), 0) AS SIGNED) AS locked,
-    CAST(COALESCE(SUM(after_reserved - before_reserved), 0) AS SIGNED) AS reserved,
-    CAST(COALESCE(SUM(CASE WHEN action = 'deduct' THEN quantity ELSE 0 END), 0) AS SIGNED) AS deducted
-FROM (
-    SELECT entry.*, CASE
-        WHEN LAG(version) OVER chain IS NULL THEN 0
-        WHEN fence < MAX(fence) OVER chain THEN 1
-        WHEN LAG(version) OVER chain + 1 = version
-            AND LAG(after_available) OVER chain = before_available
-            AND LAG(after_locked) OVER chain = before_locked
-            AND LAG(after_reserved) OVER chain = before_reserved THEN 0
-        ELSE 1 END AS broken
-    FROM product_stock_logs AS entry WHERE stock_id = ? WINDOW chain AS (ORDER BY version)
-) AS checked";
+/// The entries of a record's log from a version on.
+pub(super) const ENTRIES: &str = concat!(
+    "SELECT ",
+    entry_columns!(),
+    " FROM product_stock_logs WHERE stock_id = ? AND version > ? ORDER BY version LIMIT ?"
+);

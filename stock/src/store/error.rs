@@ -86,6 +86,28 @@ impl StoreError {
         }
     }
 
+    /// The same once more, for somebody else who waits for the same transaction. Where it came from is
+    /// kept as text.
+    #[must_use]
+    pub fn repeat(&self) -> Self {
+        let driver = |error: &Driver| Driver::Io(std::io::Error::other(error.to_string()));
+        match self {
+            Self::Unavailable(error) => Self::Unavailable(driver(error)),
+            Self::Full(error) => Self::Full(driver(error)),
+            Self::TooOld { found, needed } => Self::TooOld { found: found.clone(), needed },
+            Self::ReadOnly(error) => Self::ReadOnly(driver(error)),
+            Self::Conflict(error) => Self::Conflict(error.as_ref().map(driver)),
+            Self::DuplicateRequest(error) => Self::DuplicateRequest(driver(error)),
+            Self::MissingTable(error) => Self::MissingTable(driver(error)),
+            Self::OlderSchema { missing } => Self::OlderSchema { missing: *missing },
+            Self::MissingColumn(error) => Self::MissingColumn(driver(error)),
+            Self::NewerSchema(_) => Self::NewerSchema(None),
+            Self::Damaged { reason } => Self::Damaged { reason: reason.clone() },
+            Self::Other(error) => Self::Other(driver(error)),
+            Self::Migration(error) => Self::Other(driver(&Driver::Protocol(error.to_string()))),
+        }
+    }
+
     /// Whether the same transaction may succeed if it is done again at once.
     #[must_use]
     pub fn is_conflict(&self) -> bool {

@@ -4,11 +4,13 @@ mod session;
 mod statements;
 mod version;
 
+use std::time::Duration;
+
 use sqlx::Connection;
 use sqlx::migrate::Migrator;
 use sqlx::mysql::MySqlPool;
 
-use self::session::MySqlSession;
+use self::session::{Limits, MySqlSession};
 use super::dialect::Dialect;
 use super::session::Backend;
 use super::url::MySqlUrl;
@@ -28,13 +30,13 @@ pub(super) struct MySqlBackend {
 
 impl MySqlBackend {
     /// Connects once, so that a wrong address or password, or a server that is too old, is noticed
-    /// here.
-    pub(super) async fn open(url: &MySqlUrl) -> Result<Self, StoreError> {
+    /// here. Its writers hold leases of at most this, if any.
+    pub(super) async fn open(url: &MySqlUrl, lease: Option<Duration>) -> Result<Self, StoreError> {
         let mut connection = session::connect(&url.options).await?;
         let found: String = sqlx::query_scalar("SELECT VERSION()").fetch_one(&mut connection).await?;
         version::check(&found)?;
         connection.close().await?;
-        Ok(Self { pool: session::pool(&url.options) })
+        Ok(Self { pool: session::pool(&url.options, lease.map_or(Limits::QUEUE, Limits::of_lease)) })
     }
 
     async fn migrate_alone(&self) -> Result<(), StoreError> {

@@ -4,7 +4,7 @@ use super::StoreError;
 use super::session::Fields;
 use crate::hold::{Expiry, Held, Hold, HoldState};
 use crate::levels::StockLevels;
-use crate::log::{LogEntry, LogSummary, LoggedEntry};
+use crate::log::{LogEntry, LoggedEntry};
 use crate::operation::{Id, Quantity, StockKey};
 use crate::record::{Residence, StockRecord, StockRow};
 use crate::request::{ExpiresIn, OrderId, RequestId};
@@ -87,19 +87,6 @@ pub(super) fn held(row: &impl Fields) -> Result<Held, StoreError> {
 }
 
 /// What a log adds up to.
-pub(super) fn summary(row: &impl Fields, opening: Option<StockLevels>) -> Result<LogSummary, StoreError> {
-    let sum = |column| row.number(column).map(Option::unwrap_or_default);
-    Ok(LogSummary {
-        entries: unsigned(row, "entries")?,
-        opening,
-        breaks: unsigned(row, "breaks")?,
-        available: sum("available")?,
-        locked: sum("locked")?,
-        reserved: sum("reserved")?,
-        deducted: unsigned(row, "deducted")?,
-    })
-}
-
 /// The record a row belongs to.
 pub(super) fn key(row: &impl Fields) -> Result<StockKey, StoreError> {
     Ok(StockKey { variant_id: id(row, "variant_id")?, warehouse_id: id(row, "warehouse_id")? })

@@ -10,10 +10,10 @@ use super::session::{Backend, Fields as _, Session, Statement};
 use super::{BoxFuture, Creation, Filter, LockNodes, Page, PageSize, Store, StoreError, Transaction, json, rows};
 use crate::hold::Hold;
 use crate::levels::StockLevels;
-use crate::log::LoggedEntry;
+use crate::log::{LogEntry, LoggedEntry};
 use crate::operation::{Id, Quantity, StockKey};
 use crate::record::{StockRecord, StockRow};
-use crate::request::OrderId;
+use crate::request::{OrderId, RequestId};
 use crate::timestamp::Timestamp;
 
 /// Records in a database of some kind.
@@ -148,6 +148,14 @@ impl<B: Backend> Store for SqlStore<B> {
 
     fn expired_holds(&self, after: Option<u64>, size: PageSize) -> BoxFuture<'_, Result<Page<Hold>, StoreError>> {
         Box::pin(self.list_expired(after, size))
+    }
+
+    fn find_requests<'a>(&'a self, ids: &'a [RequestId]) -> BoxFuture<'a, Result<Vec<LogEntry>, StoreError>> {
+        Box::pin(self.find(transaction::of_requests::<B>(ids), rows::entry))
+    }
+
+    fn residents(&self, after: Option<u64>, size: PageSize) -> BoxFuture<'_, Result<Page<StockRow>, StoreError>> {
+        Box::pin(self.list_residents(after, size))
     }
 
     fn prune_logs(&self, before: Timestamp, size: PageSize) -> BoxFuture<'_, Result<u64, StoreError>> {

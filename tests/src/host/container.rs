@@ -58,6 +58,17 @@ impl ContainerHost {
         self.port.addr()
     }
 
+    /// Where this machine reaches it without the published port, which goes through a proxy.
+    pub(crate) async fn direct_addr(&self) -> Result<SocketAddr, FaultError> {
+        // The library's own way asks for a network called `default`, which is not everywhere.
+        let template = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+        let output = Command::new("docker").args(["inspect", "--format", template, &self.name]).output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let address =
+            text.trim().parse().map_err(|_| FaultError::Container(format!("{} has no address", self.name)))?;
+        Ok(SocketAddr::new(address, self.recipe.port))
+    }
+
     /// The image, for messages.
     pub(crate) fn image(&self) -> String {
         format!("{}:{}", self.recipe.image, self.recipe.tag)

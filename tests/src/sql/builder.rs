@@ -81,8 +81,12 @@ impl SqlBuilder {
     }
 
     /// Starts MySQL 9 in a container.
+    ///
+    /// # Errors
+    ///
+    /// As [`SqlServer::container_mysql9`].
     #[cfg(feature = "containers")]
-    pub(crate) async fn start_container(&self) -> Result<SqlServer, StartError> {
+    pub async fn start_container(&self) -> Result<SqlServer, StartError> {
         use crate::host::container::{ContainerHost, Recipe};
 
         let mut command = vec!["mysqld".to_owned()];

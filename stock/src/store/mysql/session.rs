@@ -10,7 +10,7 @@ use std::time::Duration;
 use sqlx::mysql::{MySql, MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlPool, MySqlPoolOptions, MySqlRow};
 use sqlx::pool::PoolConnection;
 use sqlx::query::Query;
-use sqlx::{Connection, Executor, Row};
+use sqlx::{AssertSqlSafe, Connection, Executor, Row};
 
 use crate::store::session::{Fields, Session, Statement, Value};
 use crate::store::{BoxFuture, StoreError};
@@ -18,15 +18,41 @@ use crate::store::{BoxFuture, StoreError};
 /// READ COMMITTED: a locking read returns the newest row and locks no gaps.
 const ISOLATION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
 
-/// `wait_timeout`: a process that is stopped in the middle of a transaction loses its row locks
-/// after that many seconds of silence. `sql_mode`: a value that does not fit is an error and is not
-/// cut off.
-const SETTINGS: &str = "\
-SET SESSION wait_timeout = 20, SESSION innodb_lock_wait_timeout = 5,
-    SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')";
+/// How long the server waits for a session, and lets it wait, in whole seconds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// `wait_timeout`: a process that is stopped in the middle of a transaction loses its row locks
+    /// after that many seconds of silence.
+    silence: u64,
+    /// `innodb_lock_wait_timeout`.
+    lock_wait: u64,
+}
 
-/// Half of `wait_timeout`: connections are given up before the server closes them.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+impl Limits {
+    /// For those whom only row locks keep apart: many may queue for a row.
+    pub(super) const QUEUE: Self = Self { silence: 20, lock_wait: 5 };
+
+    /// For those who hold leases of at most this. A stopped holder keeps its rows little longer than its
+    /// lease, and a row that is locked all the same is somebody's who has none, so it is not waited
+    /// for long.
+    pub(super) fn of_lease(lease: Duration) -> Self {
+        Self { silence: lease.as_secs() + 1, lock_wait: 2 }
+    }
+
+    /// `sql_mode`: a value that does not fit is an error and is not cut off.
+    fn settings(self) -> String {
+        format!(
+            "SET SESSION wait_timeout = {}, SESSION innodb_lock_wait_timeout = {}, \
+             SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')",
+            self.silence, self.lock_wait
+        )
+    }
+
+    /// Connections are given up before the server closes them.
+    fn idle_timeout(self) -> Duration {
+        Duration::from_secs(self.silence) / 2
+    }
+}
 
 /// How long a new connection, or a free one, is waited for.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -41,12 +67,12 @@ const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(1);
 const MAX_CONNECTIONS: u32 = 32;
 
 /// Sessions, made when they are needed.
-pub(super) fn pool(options: &MySqlConnectOptions) -> MySqlPool {
+pub(super) fn pool(options: &MySqlConnectOptions, limits: Limits) -> MySqlPool {
     MySqlPoolOptions::new()
         .max_connections(MAX_CONNECTIONS)
         .acquire_timeout(CONNECT_TIMEOUT)
-        .idle_timeout(IDLE_TIMEOUT)
-        .after_connect(|connection, _| Box::pin(prepare(connection)))
+        .idle_timeout(limits.idle_timeout())
+        .after_connect(move |connection, _| Box::pin(prepare(connection, limits)))
         .connect_lazy_with(options.clone())
 }
 
@@ -54,15 +80,15 @@ pub(super) fn pool(options: &MySqlConnectOptions) -> MySqlPool {
 pub(super) async fn connect(options: &MySqlConnectOptions) -> Result<MySqlConnection, StoreError> {
     let connected = within(CONNECT_TIMEOUT, async {
         let mut connection = MySqlConnection::connect_with(options).await?;
-        prepare(&mut connection).await?;
+        prepare(&mut connection, Limits::QUEUE).await?;
         Ok(connection)
     });
     Ok(connected.await?)
 }
 
-async fn prepare(connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
+async fn prepare(connection: &mut MySqlConnection, limits: Limits) -> Result<(), sqlx::Error> {
     connection.execute(ISOLATION).await?;
-    connection.execute(SETTINGS).await?;
+    connection.execute(AssertSqlSafe(limits.settings())).await?;
     Ok(())
 }
 

@@ -65,6 +65,7 @@ pub(super) const DIALECT: Dialect = Dialect {
             ORDER BY o, s LIMIT 1000000) AS k \
          STRAIGHT_JOIN stock_holds AS h FORCE INDEX (stock_holds_order) ON h.order_id = k.o AND h.stock_id = k.s"
     ),
+    open_holds: concat!("SELECT ", hold_columns!(), " FROM stock_holds AS h WHERE stock_id = ? AND state = 'open'"),
     find_requests: concat!(
         "SELECT ",
         entry_columns!(),

@@ -6,7 +6,7 @@ use super::{SqlStore, one_more};
 use crate::hold::Hold;
 use crate::log::LoggedEntry;
 use crate::operation::{Id, StockKey};
-use crate::record::StockRecord;
+use crate::record::{StockRecord, StockRow};
 use crate::request::OrderId;
 use crate::store::session::{Backend, Session, Statement};
 use crate::store::{Filter, Page, PageSize, StoreError, dialect, json, rows};
@@ -67,6 +67,15 @@ impl<B: Backend> SqlStore<B> {
     async fn hold_page(&self, statement: Statement, size: PageSize) -> Result<Page<Hold>, StoreError> {
         let found = self.find(statement, rows::hold).await?;
         Ok(Page::new(found, size, |hold| hold.id.unwrap_or_default()))
+    }
+
+    pub(super) async fn list_residents(
+        &self,
+        after: Option<u64>,
+        size: PageSize,
+    ) -> Result<Page<StockRow>, StoreError> {
+        let statement = Statement::new(dialect::RESIDENTS).number(after.unwrap_or(0)).number(one_more(size));
+        Ok(Page::new(self.find(statement, rows::row).await?, size, |row| row.record.id))
     }
 
     pub(super) async fn prune(&self, before: Timestamp, size: PageSize) -> Result<u64, StoreError> {

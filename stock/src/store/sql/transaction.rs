@@ -2,7 +2,7 @@
 
 use super::of_key;
 use crate::hold::{Held, Hold};
-use crate::log::{LogEntry, LogSummary};
+use crate::log::{LogEntry, LogSummary, LogWalk};
 use crate::operation::StockKey;
 use crate::record::{RowWrite, StockRow};
 use crate::request::{ExpiresIn, OrderId, RequestId};
@@ -12,6 +12,9 @@ use crate::store::{BoxFuture, CommitError, StoreError, Transaction, dialect, jso
 pub(super) struct SqlTransaction<B: Backend> {
     pub(super) session: B::Session,
 }
+
+/// How many log entries are read at once.
+const PAGE: u64 = 5_000;
 
 impl<B: Backend> SqlTransaction<B> {
     async fn find<T>(
@@ -46,12 +49,12 @@ impl<B: Backend> Transaction for SqlTransaction<B> {
         Box::pin(self.find(Statement::new(B::DIALECT.find_holds).text(json::places(places)), rows::hold))
     }
 
+    fn open_holds(&mut self, stock_id: u64) -> BoxFuture<'_, Result<Vec<Hold>, StoreError>> {
+        Box::pin(self.find(Statement::new(B::DIALECT.open_holds).number(stock_id), rows::hold))
+    }
+
     fn find_requests<'a>(&'a mut self, ids: &'a [RequestId]) -> BoxFuture<'a, Result<Vec<LogEntry>, StoreError>> {
-        let statement = match ids {
-            [id] => Statement::new(dialect::FIND_REQUEST).text(id.as_str()),
-            ids => Statement::new(B::DIALECT.find_requests).text(json::ids(ids)),
-        };
-        Box::pin(self.find(statement, rows::entry))
+        Box::pin(self.find(of_requests::<B>(ids), rows::entry))
     }
 
     fn write<'a>(&'a mut self, writes: &'a [RowWrite]) -> BoxFuture<'a, Result<(), StoreError>> {
@@ -90,10 +93,16 @@ impl<B: Backend> Transaction for SqlTransaction<B> {
 
     fn log_summary(&mut self, stock_id: u64) -> BoxFuture<'_, Result<LogSummary, StoreError>> {
         Box::pin(async move {
-            let opening = self.find(Statement::new(dialect::OPENING).number(stock_id), rows::levels).await?.pop();
-            let summary = Statement::new(dialect::SUMMARY).number(stock_id);
-            let summary = self.find(summary, |row| rows::summary(row, opening)).await?.pop();
-            Ok(summary.ok_or(sqlx::Error::RowNotFound)?)
+            // Page by page: however long the log is, no statement takes long.
+            let mut walk = LogWalk::default();
+            loop {
+                let page = Statement::new(dialect::ENTRIES).number(stock_id).number(walk.version()).number(PAGE);
+                let page = self.find(page, rows::entry).await?;
+                page.iter().for_each(|entry| walk.add(entry));
+                if (page.len() as u64) < PAGE {
+                    return Ok(walk.summary());
+                }
+            }
         })
     }
 
@@ -115,6 +124,14 @@ impl<B: Backend> Transaction for SqlTransaction<B> {
                 tracing::debug!(%error, "rollback");
             }
         })
+    }
+}
+
+/// A statement that finds the log entries of requests.
+pub(super) fn of_requests<B: Backend>(ids: &[RequestId]) -> Statement {
+    match ids {
+        [id] => Statement::new(dialect::FIND_REQUEST).text(id.as_str()),
+        ids => Statement::new(B::DIALECT.find_requests).text(json::ids(ids)),
     }
 }
 

@@ -42,6 +42,7 @@ pub(super) const DIALECT: Dialect = Dialect {
         " FROM (SELECT value ->> 0 AS o, value ->> 1 AS s FROM json_each(?)) AS k \
          CROSS JOIN stock_holds ON order_id = o AND stock_id = s"
     ),
+    open_holds: concat!("SELECT ", hold_columns!(), " FROM stock_holds WHERE stock_id = ? AND state = 'open'"),
     find_requests: concat!(
         "SELECT ",
         entry_columns!(),

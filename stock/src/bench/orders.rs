@@ -1,0 +1,103 @@
+//! What an instance is told to do, and what it tells afterwards: lines of JSON.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::contender::Contender;
+use super::times::Times;
+
+/// Who rushes what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scene {
+    /// Over how many records clients are spread.
+    pub records: u64,
+    /// In how many instances clients are.
+    pub instances: usize,
+    /// Whether there is one client only, whatever the plan says.
+    pub alone: bool,
+}
+
+impl Scene {
+    /// One record, one instance.
+    pub const HOT: Self = Self { records: 1, instances: 1, alone: false };
+    /// 200 records, one instance.
+    pub const MANY: Self = Self { records: 200, instances: 1, alone: false };
+    /// One record, two instances.
+    pub const HOT_TWO: Self = Self { instances: 2, ..Self::HOT };
+    /// One record, four instances.
+    pub const HOT_FOUR: Self = Self { instances: 4, ..Self::HOT };
+    /// One record, one client.
+    pub const ALONE: Self = Self { alone: true, ..Self::HOT };
+
+    /// Every scene, with its name on the command line.
+    pub const ALL: [(&str, Self); 5] = [
+        ("hot", Self::HOT),
+        ("many", Self::MANY),
+        ("hot-2", Self::HOT_TWO),
+        ("hot-4", Self::HOT_FOUR),
+        ("alone", Self::ALONE),
+    ];
+
+    /// How many clients are in an instance.
+    pub(super) fn clients_in_each(self, clients: usize) -> usize {
+        if self.alone { 1 } else { (clients / self.instances).max(1) }
+    }
+}
+
+impl fmt::Display for Scene {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.records {
+            1 => f.write_str("one record")?,
+            records => write!(f, "{records} records")?,
+        }
+        match (self.alone, self.instances) {
+            (true, _) => f.write_str(", one client"),
+            (_, 1) => Ok(()),
+            (_, instances) => write!(f, ", {instances} instances"),
+        }
+    }
+}
+
+impl FromStr for Scene {
+    type Err = InvalidScene;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find_map(|(known, scene)| (known == name).then_some(scene)).ok_or(InvalidScene)
+    }
+}
+
+/// A name that no scene has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("allowed are hot, many, hot-2, hot-4 and alone")]
+pub struct InvalidScene;
+
+/// The first line an instance reads.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Orders {
+    pub(super) database: String,
+    pub(super) nodes: Vec<String>,
+    /// Whether restarted lock nodes are kept out of votes.
+    pub(super) quarantine: bool,
+    pub(super) contender: Contender,
+    /// The variants, all in warehouse 0.
+    pub(super) variants: Vec<u64>,
+    pub(super) clients: usize,
+    pub(super) warm_up_ms: u64,
+    pub(super) measured_ms: u64,
+}
+
+/// The last line an instance writes.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Record {
+    /// Requests that were answered while it was measured, and how long each took.
+    pub(super) times: Times,
+    /// Requests that were carried out, before and after that too.
+    pub(super) done: u64,
+    /// Requests of which nobody knows.
+    pub(super) unknown: u64,
+    /// Requests that came to nothing, and what the first of them said.
+    pub(super) failed: u64,
+    pub(super) error: Option<String>,
+}

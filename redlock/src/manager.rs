@@ -243,7 +243,8 @@ impl LockRequest {
         }
         drop(lease);
         match guard.release().await {
-            // The nodes knew of the loss before we did.
+            // The nodes knew of the loss before we did. Where the lease goes on in this process they are
+            // not asked, and it is our own clock that says it stood.
             Ok(Released::AlreadyExpired) => Err(RunError::Lost(LossReason::Quorum)),
             Ok(_) => Ok(value),
             Err(never) => match never {},

@@ -30,8 +30,8 @@ CREATE TABLE product_stocks (
     pruned_version  INTEGER NOT NULL DEFAULT 0,
 
     -- Set while the levels live in Redis: the epoch in which they were loaded, and the last change of that epoch that
-    -- has been written back. Writers that do not go through Redis refuse such a row. Becoming resident, and ceasing to
-    -- be, raises version like any other change.
+    -- has been written back. Writers that do not go through Redis refuse such a row. Becoming resident
+    -- raises fence, so that nobody who read the row before can write over it.
     resident_epoch    INTEGER NULL,
     resident_sequence INTEGER NULL,
 

@@ -7,7 +7,8 @@ use clap::{Parser, ValueEnum};
 
 /// As many nodes as the goals speak of.
 pub(crate) const NODES: usize = 5;
-/// Longer than any turn and its drain, so that no orphan expires before it is counted.
+/// Longer than any turn and its drain, so that no orphan expires before it is counted. W5 has another, and counts
+/// at once.
 pub(crate) const TTL: Duration = Duration::from_secs(60);
 
 /// Measures `redlock` against the floor and against `rslock`.

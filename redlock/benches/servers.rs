@@ -64,7 +64,8 @@ impl Servers {
         Ok(left)
     }
 
-    async fn lock_keys(&self) -> anyhow::Result<usize> {
+    /// How many lock keys there are now on all nodes together.
+    pub(crate) async fn lock_keys(&self) -> anyhow::Result<usize> {
         let mut count = 0;
         for connection in &self.connections {
             count += scan(connection.clone()).await.context("a node does not list its keys")?;

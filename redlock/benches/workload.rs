@@ -54,6 +54,12 @@ impl Bench {
         Ok(contenders)
     }
 
+    /// Counts the locks that are on the nodes now and should not be.
+    async fn count_left(&self, kind: Kind, report: &mut Report) -> anyhow::Result<()> {
+        *report.orphans.entry(kind).or_default() += self.servers.lock_keys().await?;
+        Ok(())
+    }
+
     /// After a turn: counts the locks that are left on the nodes once everything has arrived, and empties the nodes.
     async fn clear(&self, kind: Kind, report: &mut Report) -> anyhow::Result<()> {
         let left = self.servers.drained().await?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::SemaphorePermit;
 use tracing::Instrument;
 
 use crate::chain::Chain;
@@ -14,8 +15,10 @@ use crate::guard::Guard;
 use crate::hearing::Hearing;
 use crate::lease::{Lease, LeaseTerms};
 use crate::line::{Company, Keys, Obstacle, Ticket, Turn, Want};
+use crate::meters;
 use crate::node::{Reply, Request};
 use crate::quorum::{Outcome, quorum};
+use crate::renewal;
 use crate::resource::{Claim, Resource};
 use crate::round::{Asked, Round, Until, Verdict};
 use crate::shared::Shared;
@@ -52,8 +55,11 @@ pub(crate) async fn acquire(shared: Arc<Shared>, wanted: Wanted) -> Result<Guard
     if wanted.max_hold.is_some_and(|hold| hold.is_zero()) {
         return Err(LockError::InvalidMaxHold);
     }
+    let start = shared.clock.now();
     let attempts = attempts(&shared, &wanted, &keys, floor);
-    attempts.instrument(span).await
+    let guard = attempts.instrument(span).await?;
+    meters::granted(shared.clock.now().since(start));
+    Ok(guard)
 }
 
 /// The smallest token that will do, as far as the caller knows.
@@ -68,7 +74,8 @@ async fn attempts(shared: &Arc<Shared>, wanted: &Wanted, keys: &Keys, floor: Fen
     shared.meet().await;
     match wanted.patience {
         Patience::Once => {
-            let guard = Attempt::new(shared, keys, wanted.ttl, floor, Company::default()).run(wanted).await?;
+            let guard =
+                Attempt::begin(shared, (keys, wanted.ttl, floor), Company::default(), None).await.run(wanted).await?;
             shared.lines.hold(keys, guard.lease().core());
             Ok(guard)
         }
@@ -108,14 +115,16 @@ impl Waiting<'_> {
                     Some(guard) => return Ok(guard),
                     None => continue,
                 },
-                Turn::Yield => {
+                Turn::Yield(most) => {
                     self.listen();
-                    self.ticket.pause(Backoff::longest(&self.shared.chance), self.until).await;
+                    self.ticket.pause(self.shared.chance.between(most / 2, most), self.until).await;
                     continue;
                 }
                 Turn::Ask(company) => company,
             };
-            let attempt = Attempt::new(self.shared, self.keys, self.wanted.ttl, self.floor, company);
+            let asked = (self.keys, self.wanted.ttl, self.floor);
+            let left = self.ticket.left(self.until);
+            let attempt = Attempt::begin(self.shared, asked, company, left).await;
             let error = match attempt.run(self.wanted).await {
                 Ok(guard) => {
                     self.ticket.won(guard.lease().core());
@@ -179,11 +188,19 @@ struct Attempt<'a> {
     span: u32,
     company: Company,
     won: bool,
+    _room: Option<SemaphorePermit<'a>>,
 }
 
 impl<'a> Attempt<'a> {
-    /// Sends the acquire to every node.
-    fn new(shared: &'a Arc<Shared>, keys: &Keys, ttl: Duration, floor: FencingToken, company: Company) -> Self {
+    /// Sends the acquire to every node, as soon as there is room for it; that is waited for at most as long
+    /// as is `left`.
+    async fn begin(
+        shared: &'a Arc<Shared>,
+        (keys, ttl, floor): (&Keys, Duration, FencingToken),
+        company: Company,
+        left: Option<Duration>,
+    ) -> Self {
+        let room = shared.room(left).await;
         // Taken before the first byte is sent: the nodes' clocks can only start later.
         let start = shared.clock.now();
         let claim = Arc::new(Claim::new(Arc::clone(keys), shared.fresh_value()));
@@ -192,12 +209,19 @@ impl<'a> Attempt<'a> {
         let round = Round::ask(&shared.nodes, |_| {
             Asked::Request(Request::Acquire { claim: Arc::clone(&claim), ttl, proposal, span })
         });
-        Self { shared, claim, start, round, span, company, won: false }
+        Self { shared, claim, start, round, span, company, won: false, _room: room }
     }
 
-    async fn run(mut self, wanted: &Wanted) -> Result<Guard, LockError> {
+    async fn run(self, wanted: &Wanted) -> Result<Guard, LockError> {
+        let outcome = self.decide(wanted).await;
+        meters::attempt(outcome.as_ref().err());
+        outcome
+    }
+
+    async fn decide(mut self, wanted: &Wanted) -> Result<Guard, LockError> {
         let limit = self.shared.terms.round_limit(wanted.ttl);
         let verdict = self.round.wait_by(&self.shared.deadlines, Until::Decided, limit).await;
+        meters::round(self.shared.clock.now().since(self.start), &verdict.tally);
         if failpoint::planted("validity-from-reply") {
             self.start = self.shared.clock.now();
         }
@@ -219,7 +243,7 @@ impl<'a> Attempt<'a> {
             ttl: wanted.ttl,
             token,
             chain: Chain::new(top, self.shared.clock.now(), self.company.others),
-            renew_at: wanted.renew.then(|| self.start.after(wanted.ttl / 3)),
+            renew_at: wanted.renew.then(|| self.start.after(renewal::pause(wanted.ttl, &self.shared.chance))),
             max_hold: wanted.max_hold,
         };
         let missed = (0..self.shared.nodes.len()).filter(|node| !self.round.may_have_reached(*node)).collect();
@@ -275,13 +299,6 @@ impl<'a> Attempt<'a> {
         let shared = self.shared;
         let resource = wanted.resource.to_string();
         let held = verdict.shortest_remaining();
-        let short_on_time =
-            verdict.outcome == Outcome::Pending && shared.terms.round_limit(wanted.ttl) < shared.terms.node_timeout;
-        if short_on_time {
-            // It was this ttl, not the node timeout, that cut the round short.
-            let problem = TtlProblem::UsedUp { round: shared.clock.now().since(self.start) };
-            return LockError::InvalidTtl { ttl: wanted.ttl, problem };
-        }
         let silent = verdict.outcome == Outcome::Pending;
         match held {
             Some(remaining) if !silent && !verdict.tally.crippled() => {

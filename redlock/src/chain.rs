@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use crate::clock::Moment;
+use crate::failpoint::planted;
 use crate::fencing::FencingToken;
 
 /// How many tokens an acquisition reserves when others of its process wait: enough that asking the
@@ -44,7 +45,7 @@ impl Chain {
 
     /// The token for the lease after the one with `token`, if there may be one now.
     pub(crate) fn next(&self, token: FencingToken, now: Moment) -> Option<FencingToken> {
-        let next = token.above(1)?;
+        let next = token.above(u64::from(!planted("hand-over-repeats-token")))?;
         (next <= self.top && now < self.until).then_some(next)
     }
 }

@@ -3,7 +3,7 @@
 //! A timer that is due before all others wakes the runtime's I/O thread, only to be told so; at two
 //! rounds a lock that would cost as much as the rounds themselves.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -30,9 +30,9 @@ pub(crate) struct Deadlines {
 
 #[derive(Default)]
 struct State {
-    /// Rounds that were decided meanwhile stay until their time: taking them out would cost more.
-    ends: BTreeMap<(Instant, u64), Weak<Round>>,
-    last_id: u64,
+    /// By their ends, which come nearly in order. Rounds that are over stay until the task looks: taking
+    /// each out would cost more.
+    ends: VecDeque<(Instant, Weak<Round>)>,
     /// When the task looks next; `None` without a task.
     next: Option<Instant>,
 }
@@ -41,9 +41,9 @@ impl Deadlines {
     /// Wakes whoever waits for `round` at `end`.
     pub(crate) fn watch(self: &Arc<Self>, round: &Arc<Round>, end: Instant) {
         let mut state = self.lock();
-        state.last_id += 1;
-        let id = state.last_id;
-        state.ends.insert((end, id), Arc::downgrade(round));
+        let later = state.ends.iter().rev().take_while(|(other, _)| *other > end).count();
+        let place = state.ends.len() - later;
+        state.ends.insert(place, (end, Arc::downgrade(round)));
         match state.next {
             Some(next) if next <= end => {}
             Some(_) => {
@@ -65,12 +65,11 @@ impl Deadlines {
         let now = Instant::now();
         let mut over = Vec::new();
         let mut state = self.lock();
-        while let Some(first) = state.ends.first_entry()
-            && first.key().0 <= now
-        {
-            over.push(first.remove());
+        // Rounds that nobody has any more are left out, or the task would wake up for each of them.
+        while let Some((_, round)) = state.ends.pop_front_if(|(end, round)| *end <= now || round.strong_count() == 0) {
+            over.push(round);
         }
-        state.next = state.ends.first_key_value().map(|((end, _), _)| *end);
+        state.next = state.ends.front().map(|(end, _)| *end);
         let next = state.next;
         drop(state);
         over.iter().filter_map(Weak::upgrade).for_each(|round| round.wake());

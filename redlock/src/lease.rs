@@ -1,4 +1,7 @@
-//! A won lock: what is left of it, how it is extended, and the moment it is over.
+//! A won lock: what is left of it, and the moment it is over.
+
+mod ending;
+mod extension;
 
 use std::fmt;
 use std::future::Future;
@@ -9,14 +12,12 @@ use tokio::sync::Notify;
 
 use crate::chain::Chain;
 use crate::clock::Moment;
-use crate::error::{ExtendError, LossReason, Released};
-use crate::failpoint;
+use crate::error::{ExtendError, LossReason};
 use crate::fencing::FencingToken;
-use crate::line::{Keys, Want};
-use crate::node::{Reply, Request};
-use crate::quorum::Outcome;
+use crate::line::Keys;
+use crate::meters;
 use crate::resource::Claim;
-use crate::round::{Asked, Round, Until, Verdict};
+use crate::round::Round;
 use crate::shared::Shared;
 
 /// Timers do not count the time a machine is suspended, so whoever waits looks at the clock at
@@ -50,6 +51,8 @@ pub(crate) struct Core {
     shared: Arc<Shared>,
     claim: Arc<Claim>,
     token: FencingToken,
+    /// When it was asked for, or handed over.
+    start: Moment,
     chain: Chain,
     /// The nodes that are known not to have seen the request that won it; few or none.
     missed: Box<[usize]>,
@@ -126,6 +129,7 @@ impl Lease {
             shared,
             claim,
             token,
+            start: terms.start,
             chain,
             missed,
             state: Mutex::new(state),
@@ -216,6 +220,10 @@ impl Core {
         self.claim.shared_keys()
     }
 
+    pub(crate) fn token(&self) -> FencingToken {
+        self.token
+    }
+
     /// What is left of the lease, if it stands. Only looks, so it may be called under locks.
     pub(crate) fn remaining(&self, now: Moment) -> Option<Duration> {
         let state = self.lock();
@@ -260,102 +268,15 @@ impl Core {
             return reason;
         }
         state.loss = Some(reason);
+        let (now, end) = (self.shared.clock.now(), state.end());
         drop(state);
+        meters::over(now.since(self.start), end.since(now), reason);
         self.over.notify_waiters();
         if reason != LossReason::Released {
             tracing::warn!(keys = ?self.claim.keys(), %reason, "lease lost");
             self.shared.lines.lost(self.keys());
         }
         reason
-    }
-
-    /// One extension round: success is a quorum, over all nodes, of those that still held the
-    /// value, within the old validity. Only then may nodes that had lost the key get it back.
-    async fn extend(&self, ttl: Duration, limit: Duration) -> Result<Arc<Round>, ExtendError> {
-        let shared = &self.shared;
-        if let Some(reason) = self.loss() {
-            return Err(ExtendError::Lost(reason));
-        }
-        let start = shared.clock.now();
-        let round = Round::ask(&shared.nodes, |_| {
-            Asked::Request(Request::Extend { claim: Arc::clone(&self.claim), ttl, token: self.chain.top })
-        });
-        let verdict = round.wait_by(&shared.deadlines, Until::Decided, limit).await;
-        if failpoint::planted("heal-before-quorum") {
-            self.heal(&round, ttl).await;
-        }
-        if let Some(reason) = self.loss() {
-            return Err(ExtendError::Lost(reason));
-        }
-        let elapsed = shared.clock.now().since(start);
-        match (failpoint::outcome(&verdict), shared.terms.validity(ttl, elapsed)) {
-            (Outcome::Won, Some(validity)) => {
-                let mut state = self.lock();
-                state.deadline = state.deadline.max(start.after(elapsed + validity));
-                if state.renew_at.is_some() {
-                    state.renew_at = Some(start.after(ttl / 3));
-                }
-                drop(state);
-                Ok(round)
-            }
-            _ => Err(self.not_extended(&verdict)),
-        }
-    }
-
-    /// Gives the lease back to the nodes that had lost it, once every node has answered the
-    /// extension or the node timeout is over. Nobody waits for the answers: healed nodes count in
-    /// the next extension. Sent only while it stands, so that on every connection a release
-    /// comes after it.
-    async fn heal(&self, extended: &Arc<Round>, ttl: Duration) {
-        let verdict =
-            extended.wait_by(&self.shared.deadlines, Until::Complete, self.shared.terms.round_limit(ttl)).await;
-        let lost = |answer: &Option<_>| matches!(answer, Some(Ok(Reply::NotHeld)));
-        if !verdict.answers.iter().any(lost) || self.loss().is_some() && !failpoint::planted("heal-before-quorum") {
-            return;
-        }
-        let _sending = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut state = self.lock();
-        if state.loss.is_some() && !failpoint::planted("heal-before-quorum") {
-            return;
-        }
-        state.healed = true;
-        drop(state);
-        tracing::info!(keys = ?self.claim.keys(), "giving a lease back to nodes that lost it");
-        Round::ask(&self.shared.nodes, |node| match &verdict.answers[node] {
-            Some(Ok(Reply::NotHeld)) => {
-                Asked::Request(Request::Heal { claim: Arc::clone(&self.claim), ttl, token: self.chain.top })
-            }
-            _ => Asked::Answer(Ok(Reply::Done)),
-        });
-    }
-
-    fn not_extended(&self, verdict: &Verdict) -> ExtendError {
-        if verdict.tally.refuted() {
-            return ExtendError::Lost(self.end(self.lock(), LossReason::Quorum));
-        }
-        self.retry_renewal();
-        ExtendError::Unavailable { nodes: verdict.failures(&self.shared.nodes) }
-    }
-
-    /// After a renewal without a quorum: sooner and sooner as the deadline comes closer.
-    fn retry_renewal(&self) {
-        let now = self.shared.clock.now();
-        let mut state = self.lock();
-        let pause = (state.deadline.since(now) / 4).max(Duration::from_millis(5));
-        if let Some(at) = &mut state.renew_at {
-            *at = now.after(pause);
-        }
-    }
-
-    /// One renewal by the renewal task; failures are for the log, loss is told by `lost`.
-    pub(crate) async fn renew(&self) {
-        let ttl = self.lock().ttl;
-        // As long as the lease has, not as long as a node may take: a late quorum is a quorum, and
-        // asking again would only add to what a slow node has to do.
-        match self.extend(ttl, self.validity()).await {
-            Ok(round) => self.heal(&round, ttl).await,
-            Err(error) => tracing::debug!(keys = ?self.claim.keys(), %error, "renewal failed"),
-        }
     }
 
     /// When the renewal task should look at this lease next; `None` once it is over.
@@ -391,91 +312,7 @@ impl Core {
         std::mem::replace(&mut self.lock().noted, noted)
     }
 
-    /// Ends the lease. Unless it goes on in this process, sends its release to every node that may
-    /// hold it; needs no runtime.
-    pub(crate) fn release(&self) -> Left {
-        let was_valid = self.loss().is_none() && self.let_go();
-        self.shared.renewals.forget(self);
-        let next = |want| if was_valid { self.successor(want) } else { None };
-        if self.shared.lines.pass_on(self, next) {
-            return Left::Handed;
-        }
-        let healed = self.lock().healed;
-        let reached = |node: usize| healed || !self.missed.contains(&node);
-        Left::Released { was_valid, round: self.shared.release(&self.claim, reached, true) }
-    }
-
-    /// Ends the lease because nobody wants it any more; false if it was over before.
-    fn let_go(&self) -> bool {
-        let _sending = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
-        self.end(self.lock(), LossReason::Released) == LossReason::Released
-    }
-
-    /// The lease that follows this one in this process, for somebody who wants the same: the same
-    /// claim on the same nodes with the next token.
-    fn successor(&self, want: Want) -> Option<Lease> {
-        let now = self.shared.clock.now();
-        let state = self.lock();
-        let left = state.deadline.since(now);
-        if want.ttl != state.ttl || left.is_zero() || state.last {
-            return None;
-        }
-        let token = self.chain.next(self.token, now).filter(|token| *token >= want.floor)?;
-        let terms = LeaseTerms {
-            start: now,
-            deadline: state.deadline,
-            ttl: want.ttl,
-            token,
-            chain: self.chain,
-            // When the lease would have been renewed anyway.
-            renew_at: want.renew.then(|| now.after(left.saturating_sub(want.ttl * 2 / 3))),
-            max_hold: want.max_hold,
-        };
-        let healed = state.healed;
-        drop(state);
-        let lease = Lease::new(Arc::clone(&self.shared), Arc::clone(&self.claim), self.missed.clone(), &terms);
-        lease.core.lock().healed = healed;
-        Some(lease)
-    }
-
-    /// Sees to it that a lease that was handed over has most of its time left; false where it could
-    /// not be extended.
-    pub(crate) async fn refresh(&self) -> bool {
-        let now = self.shared.clock.now();
-        let (ttl, left) = {
-            let state = self.lock();
-            (state.ttl, state.deadline.since(now))
-        };
-        if left > ttl / 2 {
-            return true;
-        }
-        let limit = self.shared.terms.round_limit(ttl);
-        let extended = self.extend(ttl, limit).await.is_ok();
-        self.lock().last = !extended;
-        extended
-    }
-
-    pub(crate) async fn released(&self) -> Released {
-        let Left::Released { was_valid, round } = self.release() else {
-            return Released::Released;
-        };
-        let verdict = round.wait_by(&self.shared.deadlines, Until::Decided, self.shared.terms.node_timeout).await;
-        verdict.released(was_valid)
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Verdict {
-    /// What a round of releases amounts to.
-    fn released(&self, was_valid: bool) -> Released {
-        let over = !was_valid || self.tally.refuted();
-        match self.outcome {
-            Outcome::Won if was_valid => Released::Released,
-            _ if over => Released::AlreadyExpired,
-            _ => Released::Unconfirmed,
-        }
     }
 }

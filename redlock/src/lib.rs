@@ -11,8 +11,8 @@
 //! had the round is lost, and the key is deleted again on every node, behind the acquire on the
 //! same connection.
 //!
-//! The value that owns a lease is the [`Guard`]. While it lives the lease is *renewed*, at a
-//! third of its ttl: each node that still holds the value lets the key live on, and a quorum of
+//! The value that owns a lease is the [`Guard`]. While it lives the lease is *renewed*, after at most
+//! a third of its ttl: each node that still holds the value lets the key live on, and a quorum of
 //! those, counted over all N, makes a new validity. A lease that is not renewed in time is lost;
 //! [`Guard::lost`] tells, and [`LockRequest::run`] drops the work.
 //!
@@ -45,12 +45,15 @@
 //! hurry, and processes take turns.
 //!
 //! Crate features: `redis` (default) for real servers, `tls` for `rediss://` URLs, `sim` for
-//! in-process nodes, `cli` for the `redlock` command.
+//! in-process nodes, `metrics` for counters and histograms through the `metrics` facade (their names
+//! are in the module `metrics`), `cli` for the `redlock` command.
 
 mod chance;
 mod clock;
 mod fencing;
+mod meeting;
 mod memory;
+mod meters;
 mod quorum;
 mod resource;
 mod terms;
@@ -81,6 +84,10 @@ mod wait;
 #[doc = include_str!("../docs/safety.md")]
 pub mod safety {}
 
+#[cfg(feature = "metrics")]
+#[doc = include_str!("../docs/metrics.md")]
+pub mod metrics {}
+
 mod config;
 mod guard;
 mod manager;
@@ -96,7 +103,7 @@ pub use fencing::{FencingToken, MAX_FENCE_FLOOR};
 pub use guard::Guard;
 pub use inspect::{Inspection, NodeInspection, NodeState};
 pub use lease::Lease;
-pub use manager::{LockRequest, Redlock};
+pub use manager::{HeldLease, LockRequest, Redlock};
 #[cfg(feature = "redis")]
 pub use node::redis::RedisNode;
 #[cfg(feature = "sim")]

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use crate::acquire::{Patience, Wanted, acquire};
 use crate::config::Builder;
-use crate::error::{LockError, LossReason, Released, RunError};
+use crate::error::{Cause, LockError, LossReason, Released, RunError};
+use crate::fencing::FencingToken;
 use crate::guard::Guard;
 use crate::inspect::{Inspection, inspect};
 use crate::lease::Lease;
@@ -126,6 +127,36 @@ impl Redlock {
         preflight(&self.shared).await
     }
 
+    /// Each node's name, and why it would not vote on an acquisition now, if it would not; in the order of
+    /// the configuration. Only what is known here: no node is asked.
+    #[must_use]
+    pub fn standing(&self) -> Vec<(String, Option<Cause>)> {
+        self.shared.nodes.iter().map(|node| (node.name().to_owned(), node.barred())).collect()
+    }
+
+    /// The leases that this manager holds now, at most `most` of them, in no order that means anything. No
+    /// node is asked.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let redlock = redlock::Redlock::builder().node(redlock::SimNode::new("a")).build()?;
+    /// let guard = redlock.lock("order:42").await?;
+    /// let held = redlock.leases(10);
+    /// assert_eq!((held[0].keys[0].as_str(), held[0].fence), ("order:42", guard.fence()));
+    /// guard.release().await?;
+    /// assert!(redlock.leases(10).is_empty());
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn leases(&self, most: usize) -> Vec<HeldLease> {
+        let now = self.shared.clock.now();
+        let held = self.shared.renewals.leases(most).into_iter().filter_map(|lease| {
+            let remaining = lease.remaining(now)?;
+            Some(HeldLease { keys: lease.keys().to_vec(), fence: lease.token(), remaining })
+        });
+        held.collect()
+    }
+
     /// Waits until every release has reached every node, at most `timeout`; true if none is left.
     /// A node that cannot be reached is waited for too. Call it where `main` ends: a runtime that stops takes
     /// unsent releases with it, and their keys then live until their ttl.
@@ -153,6 +184,18 @@ impl fmt::Debug for Redlock {
             .field("owner", &self.shared.owner)
             .finish_non_exhaustive()
     }
+}
+
+/// A lease that a manager holds, as [`Redlock::leases`] lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HeldLease {
+    /// The locked keys: prefix and name.
+    pub keys: Vec<String>,
+    /// Its token.
+    pub fence: FencingToken,
+    /// What is left of it.
+    pub remaining: Duration,
 }
 
 /// A lock asked for: change it, then await it for the guard, or [`run`](Self::run) work under it.

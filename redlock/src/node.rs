@@ -24,7 +24,8 @@ use crate::restart::Membership;
 /// The contract, checked by [`suite::conformance`]:
 ///
 /// - `send` returns at once and never blocks; the answer comes through the responder, once.
-/// - Requests take effect in the order they were sent, or not at all.
+/// - Requests take effect in the order they were sent, or not at all; extensions, which bring nothing back, may
+///   be late for others.
 /// - A request that was sent is never cancelled, whoever stops waiting for it.
 /// - A request to a node that is known to be down is answered with an error at once.
 /// - The backlog is bounded: past it, anything but a release is refused with [`Cause::Backlog`].
@@ -48,6 +49,12 @@ pub trait Node: fmt::Debug + Send + Sync + 'static {
     fn listen(&self, keys: &[String], ear: Ear) -> Listening {
         let _ = (keys, ear);
         Listening::deaf()
+    }
+
+    /// Whether [`listen`](Self::listen) tells of anything, as far as can be known before: where nobody is
+    /// heard, processes that wait take turns by pausing.
+    fn hears(&self) -> bool {
+        false
     }
 
     /// How many releases the node still has to be told, because it could not be reached.

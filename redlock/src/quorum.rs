@@ -69,6 +69,12 @@ impl Tally {
         }
     }
 
+    /// How many nodes gave which vote.
+    #[cfg(feature = "metrics")]
+    pub(crate) const fn votes(&self) -> [(&'static str, usize); 4] {
+        [("yes", self.yes), ("no", self.no), ("failed", self.failed), ("silent", self.nodes - self.answered())]
+    }
+
     /// So many nodes said no that a quorum of yes is impossible, whatever failed nodes hold.
     #[must_use]
     pub const fn refuted(&self) -> bool {

@@ -8,11 +8,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, Id};
 use tokio::sync::Notify;
 
+use crate::chance::Chance;
 use crate::clock::{Clock, Moment};
 use crate::lease::{Core, Due, RECHECK};
+use crate::round::Round;
+
+/// Most rounds of which the last answers are waited for, to give leases back to nodes that have lost
+/// them. Past it a lease waits for its next renewal.
+const HEALS: usize = 16 * 1024;
+
+/// How many other runtimes are remembered.
+const RUNTIMES: usize = 4;
 
 /// Most renewals under way. After a stall everything is due at once; the nodes answer no faster
 /// if all of it waits for them.
@@ -20,7 +29,13 @@ const MOST: usize = 1024;
 
 /// What is due within this time is done at once, so that it travels together. A ttl is longer than
 /// three of it, or renewal could not be relied on anyway.
-const TOGETHER: Duration = Duration::from_millis(10);
+const TOGETHER: Duration = Duration::from_millis(4);
+
+/// How long after its last round a lease with this ttl is renewed: after a third of it, or up to a
+/// quarter of that sooner, so that leases which were taken together are not renewed together for ever.
+pub(crate) fn pause(ttl: Duration, chance: &Chance) -> Duration {
+    chance.between(ttl / 4, ttl / 3)
+}
 
 /// What is due, and when.
 #[derive(Debug)]
@@ -37,13 +52,31 @@ struct List {
     /// When the task looks again by itself; it need not be told of what is due later.
     looks_at: Option<Moment>,
     closed: bool,
-    /// Where the last lease was taken: the task moves there if its own runtime ends.
-    elsewhere: Option<Handle>,
+    /// Where the task lives.
+    home: Option<Id>,
+    /// Other runtimes where leases were taken, the last one last: the task moves there if its own ends.
+    elsewhere: Vec<Handle>,
 }
 
 impl std::fmt::Debug for List {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("List").field("due", &self.due.len()).finish_non_exhaustive()
+    }
+}
+
+impl List {
+    /// Remembers a runtime other than the task's own.
+    fn meet(&mut self, runtime: Handle) {
+        let id = runtime.id();
+        let is_last = self.elsewhere.last().is_some_and(|last| last.id() == id);
+        if self.home == Some(id) || is_last {
+            return;
+        }
+        self.elsewhere.retain(|other| other.id() != id);
+        if self.elsewhere.len() == RUNTIMES {
+            self.elsewhere.remove(0);
+        }
+        self.elsewhere.push(runtime);
     }
 }
 
@@ -61,14 +94,23 @@ impl Renewals {
         if start {
             let running = Running { renewals: Arc::clone(self) };
             if let Ok(runtime) = Handle::try_current() {
+                self.lock().home = Some(runtime.id());
                 runtime.spawn(run(running));
             }
         } else if let Ok(runtime) = Handle::try_current() {
-            self.lock().elsewhere = Some(runtime);
+            self.lock().meet(runtime);
         }
         if !start && self.lock().looks_at.is_none_or(|looks| at < looks) {
             self.changed.notify_one();
         }
+    }
+
+    /// The leases that stand, at most so many.
+    pub(crate) fn leases(&self, most: usize) -> Vec<Arc<Core>> {
+        let now = self.clock.now();
+        let noted: Vec<_> = self.lock().due.values().filter_map(Weak::upgrade).take(most).collect();
+        // Looked at, and perhaps dropped for good, outside of the list's lock.
+        noted.into_iter().filter(|lease| lease.remaining(now).is_some()).collect()
     }
 
     /// Takes `lease` off the list.
@@ -141,18 +183,44 @@ impl Drop for Running {
         let mut list = self.renewals.lock();
         (list.running, list.looks_at) = (false, None);
         // Taken, so that a runtime that is gone as well is tried once.
-        let elsewhere = if list.closed || list.due.is_empty() { None } else { list.elsewhere.take() };
+        let elsewhere = if list.closed || list.due.is_empty() { None } else { list.elsewhere.pop() };
         if let Some(runtime) = elsewhere {
-            list.running = true;
+            (list.running, list.home) = (true, Some(runtime.id()));
             drop(list);
             runtime.spawn(run(Running { renewals: Arc::clone(&self.renewals) }));
         }
     }
 }
 
+/// A renewal under way: cut short, with the runtime it was in, it is asked for again.
+struct UnderWay<'a> {
+    renewals: &'a Renewals,
+    lease: Arc<Core>,
+    is_over: bool,
+}
+
+impl UnderWay<'_> {
+    async fn finish(mut self) -> (Arc<Core>, Option<(Arc<Round>, Duration)>) {
+        let extended = self.lease.renew().await;
+        self.is_over = true;
+        (Arc::clone(&self.lease), extended)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.lease.renew_again();
+            self.renewals.insert_next(&self.lease);
+        }
+    }
+}
+
 async fn run(running: Running) {
-    let renewals = &running.renewals;
+    let renewals = &*running.renewals;
     let mut rounds = FuturesUnordered::new();
+    // Apart from the rounds: a node that is silent holds up heals, and must not hold up renewals.
+    let mut heals = FuturesUnordered::new();
     while !renewals.lock().closed {
         while rounds.len() < MOST
             && let Some(lease) = renewals.take_due()
@@ -163,17 +231,20 @@ async fn run(running: Running) {
                 Due::Renew => {
                     // The deadline stays noted while the round is under way.
                     renewals.insert_next(&lease);
-                    rounds.push(async move {
-                        lease.renew().await;
-                        lease
-                    });
+                    rounds.push(UnderWay { renewals, lease, is_over: false }.finish());
                 }
             }
         }
         let pause = renewals.pause(rounds.len() == MOST);
         tokio::select! {
             biased;
-            Some(lease) = rounds.next() => renewals.insert_next(&lease),
+            Some((lease, extended)) = rounds.next() => {
+                renewals.insert_next(&lease);
+                if let Some((round, ttl)) = extended.filter(|_| heals.len() < HEALS) {
+                    heals.push(async move { lease.heal(&round, ttl).await });
+                }
+            }
+            Some(()) = heals.next() => {}
             () = renewals.changed.notified() => {}
             () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {}
         }

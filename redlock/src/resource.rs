@@ -2,8 +2,10 @@
 //!
 //! Names are checked before any I/O, because a bad one must cost nothing and leave nothing behind.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD;
 
 use crate::error::LockError;
 use crate::fencing::counter_key;
@@ -156,15 +158,13 @@ impl Claim {
     }
 }
 
-/// The value of one attempt: the readable owner, a colon, 20 random bytes in hexadecimal.
+/// The value of one attempt: the readable owner, a colon, 20 random bytes in base64. As a rule that is not
+/// more than the 44 bytes that Redis keeps in one piece.
 pub(crate) fn owner_value(owner: &str, random: [u8; 20]) -> String {
-    let mut value = String::with_capacity(owner.len() + 41);
+    let mut value = String::with_capacity(owner.len() + 28);
     value.push_str(owner);
     value.push(':');
-    for byte in random {
-        // Writing to a String cannot fail.
-        let _ = write!(value, "{byte:02x}");
-    }
+    URL_SAFE_NO_PAD.encode_string(random, &mut value);
     value
 }
 
@@ -215,7 +215,8 @@ mod tests {
 
     #[test]
     fn owner_values_are_printable_and_start_with_the_owner() {
-        let value = owner_value("host:7", [0xab; 20]);
-        assert_eq!(value, format!("host:7:{}", "ab".repeat(20)));
+        let value = owner_value("host:7", [0xff; 20]);
+        assert_eq!(value, format!("host:7:{}8", "_".repeat(26)));
+        assert!(owner_value("ip-10-0-0-1:1234", [0; 20]).len() <= 44);
     }
 }

@@ -1,11 +1,11 @@
 //! What every handle, guard and background task of one manager shares, and what they do with all
 //! of its nodes at once.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use crate::chance::Chance;
 use crate::clock::Clock;
@@ -13,12 +13,20 @@ use crate::deadline::Deadlines;
 use crate::error::{Cause, NodeError};
 use crate::fencing::{FencingToken, MAX_TOKEN};
 use crate::line::{Keys, Lines};
+use crate::meeting::Meeting;
 use crate::memory::Memory;
-use crate::node::Request;
+use crate::node::{Reply, Request};
+use crate::quorum::quorum;
 use crate::renewal::Renewals;
 use crate::resource::{Claim, owner_value};
-use crate::round::{Aftermath, Asked, Nodes, Round, Until};
+use crate::round::{Aftermath, Asked, Nodes, Round};
 use crate::terms::Terms;
+
+/// Most acquisitions under way.
+const ACQUISITIONS: usize = 1024;
+
+/// How long there may be no room for another one.
+const ROOM_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What every handle, guard and background task of one manager shares.
 pub(crate) struct Shared {
@@ -37,8 +45,10 @@ pub(crate) struct Shared {
     pub(crate) name: Arc<str>,
     releases: Arc<Releases>,
     last_id: AtomicU64,
-    /// Whether every node has been met; see [`Shared::meet`].
-    met: AtomicBool,
+    meeting: Meeting,
+    /// Room for acquisitions under way. Without a bound a herd on free keys would have the nodes answer
+    /// too late, to all of them, again and again.
+    room: Semaphore,
 }
 
 impl Shared {
@@ -51,7 +61,8 @@ impl Shared {
     ) -> Self {
         let (prefix, owner) = identity;
         let (clock, chance) = time;
-        let name = owner_value(&owner, chance.bytes()).into();
+        let hears = nodes.iter().filter(|node| node.hears()).count() >= quorum(nodes.len());
+        let name = owner_value("", chance.bytes()).into();
         Self {
             nodes,
             terms,
@@ -62,12 +73,13 @@ impl Shared {
             chance,
             memory: Memory::default(),
             renewals: Renewals::new(clock),
-            lines: Lines::new(clock, terms.node_timeout),
+            lines: Lines::new(clock, terms.node_timeout, hears),
             deadlines: Arc::default(),
             name,
             releases: Arc::default(),
             last_id: AtomicU64::new(0),
-            met: AtomicBool::new(false),
+            meeting: Meeting::default(),
+            room: Semaphore::new(ACQUISITIONS),
         }
     }
 
@@ -79,12 +91,20 @@ impl Shared {
     /// Before its first lock a manager meets every node, at most for the node timeout: only who
     /// has met two nodes can see that they are one server.
     pub(crate) async fn meet(&self) {
-        if self.met.load(Ordering::Relaxed) {
-            return;
+        if !self.meeting.is_over() {
+            self.meeting.hold(&self.nodes, self.terms.node_timeout).await;
         }
-        let round = Round::ask(&self.nodes, |_| Asked::Request(Request::Info));
-        round.wait(Until::Complete, self.terms.node_timeout).await;
-        self.met.store(true, Ordering::Relaxed);
+    }
+
+    /// Room for one more acquisition. `None` where there is none within `left`, or a second: those that
+    /// have it may not be polled any more, so that nobody counts on it.
+    pub(crate) async fn room(&self, left: Option<Duration>) -> Option<SemaphorePermit<'_>> {
+        if let Ok(permit) = self.room.try_acquire() {
+            return Some(permit);
+        }
+        let patience = left.map_or(ROOM_PATIENCE, |left| left.min(ROOM_PATIENCE));
+        // Never closed.
+        tokio::time::timeout(patience, self.room.acquire()).await.ok()?.ok()
     }
 
     /// The top of `span` tokens to ask for, none below `floor`: the time of day in microseconds, so
@@ -101,6 +121,12 @@ impl Shared {
     /// Waits until no release is under way and no node is owed one.
     pub(crate) async fn all_released(&self) {
         self.releases.none_left().await;
+        let owed = |node: usize| self.nodes[node].owed() > 0;
+        // Asked something, a node sends what it owes, also where the runtime is gone that it was used in.
+        Round::ask(&self.nodes, |node| match owed(node) {
+            true => Asked::Request(Request::Info),
+            false => Asked::Answer(Ok(Reply::Done)),
+        });
         while self.nodes.iter().any(|node| node.owed() > 0) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

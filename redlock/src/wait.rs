@@ -22,11 +22,6 @@ impl Backoff {
         Self { last: SHORTEST }
     }
 
-    /// A pause for somebody who expects to be told earlier.
-    pub(crate) fn longest(chance: &Chance) -> Duration {
-        chance.between(LONGEST / 2, LONGEST)
-    }
-
     /// The next pause; not beyond `remaining`, the time after which the resource is free for
     /// certain, by more than the shortest pause.
     pub(crate) fn next(&mut self, remaining: Option<Duration>, chance: &Chance) -> Duration {

@@ -8,7 +8,7 @@ use crate::support::{SECOND, command, millis};
 
 /// As the documentation of `RedisNode` has it.
 const DOCUMENTED: &str = "~* &redlock:released:* +script|load +evalsha \
-     +set +get +del +type +pttl +pexpire +publish +info +time";
+     +set +get +del +type +pttl +pexpire +publish +subscribe +unsubscribe +info +time";
 
 fn url(server: &RedisServer, user: &str) -> String {
     format!("redis://{user}@{}", server.addr())
@@ -41,10 +41,16 @@ async fn a_user_with_the_documented_commands_can_do_everything() {
     assert!(held.contains("held by"), "{held}");
     let refused = redlock.try_lock("a").await;
     assert!(matches!(refused, Err(LockError::Contended { .. })), "{refused:?}");
+    let other = unguarded().nodes([url(&server, "locks:s3cret")]).build().unwrap();
+    let waiting = tokio::spawn(other.lock("a").into_future());
+    let listeners = async || format!("{:?}", command(&server, &["PUBSUB", "NUMSUB", "redlock:released:a"]).await);
+    let nobody = listeners().await;
+    testkit::eventually(5 * SECOND, async || listeners().await != nobody).await;
     assert_eq!(guard.release().await.unwrap(), Released::Released);
+    drop(waiting.await.unwrap().unwrap());
     let denied = command(&server, &["ACL", "LOG"]).await;
     let asked = format!("{denied:?}");
-    for needed in ["evalsha", "pttl", "publish", "pexpire", "script"] {
+    for needed in ["evalsha", "pttl", "publish", "pexpire", "script", "subscribe"] {
         assert!(!asked.contains(needed), "{needed} was denied: {asked}");
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use redlock::node::suite::ask;
@@ -97,13 +98,54 @@ fn close(one: Option<Duration>, other: Option<Duration>) -> bool {
     one.zip(other).map_or(one == other, |(one, other)| one.abs_diff(other) < TOLERANCE)
 }
 
+/// A real node, and two of ours: one that answers at once, and one over a network.
+struct Nodes {
+    real: RedisNode,
+    near: SimNode,
+    far: SimNode,
+}
+
+impl Nodes {
+    async fn new(server: &RedisServer) -> Self {
+        let real = RedisNode::open(&server.url()).unwrap();
+        ask(&real, Request::Info).await.unwrap();
+        let slow = SimNetwork::new().latency(millis(0)..=millis(1));
+        Self { real, near: SimNode::new("near"), far: SimNode::new("far").over(slow, 3) }
+    }
+
+    /// Has all of them do the same, on keys of the case's own; what they did not agree on.
+    async fn carry_out(&self, operations: &[Operation], case: u64) -> Result<(), String> {
+        for operation in operations {
+            let request = operation.request(case);
+            let answer = ask(&self.real, request.clone()).await;
+            for sim in [ask(&self.near, request.clone()).await, ask(&self.far, request).await] {
+                if !agree(&answer, &sim) {
+                    return Err(format!("{operation:?}: {answer:?} but {sim:?}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The same with all requests sent before the first is answered, so that they travel together. Without
+    /// extensions, which have a lane of their own.
+    async fn carry_out_together(&self, operations: &[Operation], case: u64) -> Result<(), String> {
+        let in_order = |operation: &&Operation| !matches!(operation.verb, Verb::Extend { .. });
+        let operations: Vec<_> = operations.iter().filter(in_order).collect();
+        let answers = join_all(operations.iter().map(|operation| ask(&self.real, operation.request(case)))).await;
+        for (operation, answer) in operations.into_iter().zip(answers) {
+            let sim = ask(&self.near, operation.request(case)).await;
+            if !agree(&answer, &sim) {
+                return Err(format!("together, {operation:?}: {answer:?} but {sim:?}"));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Runs many random sequences against both; a failing one is made short and printed.
 async fn compare(server: RedisServer) {
-    let real = RedisNode::open(&server.url()).unwrap();
-    let slow = SimNetwork::new().latency(millis(0)..=millis(1));
-    let near = SimNode::new("near");
-    let far = SimNode::new("far").over(slow, 3);
-    ask(&real, Request::Info).await.unwrap();
+    let nodes = Nodes::new(&server).await;
     let runtime = tokio::runtime::Handle::current();
     let cases = move || {
         let fresh = AtomicU64::new(0);
@@ -111,17 +153,12 @@ async fn compare(server: RedisServer) {
             TestRunner::new(ProptestConfig { cases: 100, failure_persistence: None, ..Default::default() });
         runner.run(&operations(), |operations| {
             // Keys of its own, so that cases can share a server.
-            let case = fresh.fetch_add(1, Ordering::Relaxed);
-            runtime.block_on(async {
-                for operation in &operations {
-                    let request = operation.request(case);
-                    let answer = ask(&real, request.clone()).await;
-                    for sim in [ask(&near, request.clone()).await, ask(&far, request).await] {
-                        prop_assert!(agree(&answer, &sim), "{operation:?}: {answer:?} but {sim:?}");
-                    }
-                }
-                Ok(())
-            })
+            let case = fresh.fetch_add(2, Ordering::Relaxed);
+            let both = async {
+                nodes.carry_out(&operations, case).await?;
+                nodes.carry_out_together(&operations, case + 1).await
+            };
+            runtime.block_on(both).map_err(TestCaseError::fail)
         })
     };
     let done = tokio::task::spawn_blocking(cases).await.unwrap();
@@ -133,6 +170,33 @@ async fn compare(server: RedisServer) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_a_redis_server() {
     compare(RedisServer::start().await.unwrap()).await;
+}
+
+/// The first of two counters is raised before the second is found used up, and stays so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_counter_that_is_used_up() {
+    let server = RedisServer::start().await.unwrap();
+    let (ttl, c) = (Duration::from_secs(60), 0b100);
+    let acquire = |keys, proposal| Operation { verb: Verb::Acquire { ttl, proposal, span: 1 }, keys, owner: 0 };
+    let operations = [
+        Operation { verb: Verb::Heal { ttl, token: (1 << 53) - 1 }, keys: c, owner: 2 },
+        Operation { verb: Verb::Release, keys: c, owner: 2 },
+        acquire(c | 0b001, 22),
+        acquire(0b001, 0),
+    ];
+    Nodes::new(&server).await.carry_out(&operations, 0).await.unwrap();
+}
+
+/// What raises no counter makes none either: the next extension records its token.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_counter_that_nothing_raised() {
+    let server = RedisServer::start().await.unwrap();
+    let (ttl, a) = (Duration::from_secs(60), 0b001);
+    let operations = [Verb::Heal { ttl, token: 0 }, Verb::Raise { token: 0 }, Verb::Extend { ttl, token: 14 }]
+        .into_iter()
+        .chain([Verb::Release, Verb::Acquire { ttl, proposal: 0, span: 1 }])
+        .map(|verb| Operation { verb, keys: a, owner: 0 });
+    Nodes::new(&server).await.carry_out(&operations.collect::<Vec<_>>(), 0).await.unwrap();
 }
 
 /// Its scripts are another implementation's by now.

@@ -1,9 +1,10 @@
 //! Guards and futures dropped where it hurts: outside a runtime, with their runtime gone.
 
-use testkit::RedisServer;
+use redlock::{Redlock, RestartGuard, SimNetwork, SimNode};
+use testkit::{Mode, Proxy, RedisServer};
 use tokio::runtime::Runtime;
 
-use crate::support::{SECOND, lock_keys, over};
+use crate::support::{SECOND, lock_keys, millis, over};
 
 #[test]
 fn a_guard_dropped_outside_a_runtime_releases() {
@@ -81,8 +82,46 @@ fn a_release_outlives_the_runtime_of_its_connection() {
     drop(first);
     drop(guard);
     second.block_on(async {
-        redlock.lock("other").await.unwrap().release().await.unwrap();
         assert!(redlock.close(5 * SECOND).await);
         assert_eq!(lock_keys(&servers).await, Vec::<String>::new());
     });
+}
+
+/// Thousands of releases are owed to a node that comes back over a long way.
+#[tokio::test]
+async fn closing_waits_for_what_is_owed_until_it_has_arrived() {
+    let server = RedisServer::start().await.unwrap();
+    let proxy = Proxy::start(server.addr()).await;
+    let url = format!("redis://{}", proxy.addr());
+    let redlock = Redlock::builder().nodes([url]).ttl(60 * SECOND).node_timeout(2 * SECOND);
+    let redlock = redlock.restart_guard(RestartGuard::Off).build().unwrap();
+    let mut guards = Vec::new();
+    for key in 0..3_000 {
+        guards.push(redlock.try_lock(key.to_string()).renew(false).await.unwrap());
+    }
+    proxy.set(Mode::BlackHole);
+    drop(guards);
+    proxy.reset_connections();
+    proxy.set(Mode::Delay(millis(20)));
+    assert!(redlock.close(20 * SECOND).await);
+    assert_eq!(lock_keys(std::slice::from_ref(&server)).await, Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_waits_for_simulated_nodes_too() {
+    let node = SimNode::new("node");
+    let near = node.over(SimNetwork::new().latency(millis(1)..=millis(1)), 1);
+    let redlock = Redlock::builder().node(near).ttl(60 * SECOND).restart_guard(RestartGuard::Off).build().unwrap();
+    let guard = redlock.lock("order:42").await.unwrap();
+    node.stop();
+    drop(guard);
+    let closing = tokio::spawn({
+        let redlock = redlock.clone();
+        async move { redlock.close(20 * SECOND).await }
+    });
+    tokio::time::sleep(5 * SECOND).await;
+    assert!(!closing.is_finished(), "the node has not been told");
+    node.start(true);
+    assert!(closing.await.unwrap());
+    assert!(node.is_empty());
 }

@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use redlock::{Redlock, RestartGuard};
+use redlock::{RedisNode, Redlock, RestartGuard};
 use testkit::RedisServer;
 
 use crate::support::{SECOND, lock_keys};
@@ -70,4 +70,42 @@ async fn alone_every_task_of_four_processes_gets_its_share() {
     println!("{sum} turns, {mean:.1} a task, {least} the least served: {turns:?}");
     assert!(f64::from(least) >= mean / 4.0, "{turns:?}");
     testkit::eventually(15 * SECOND, || async { lock_keys(&servers).await.is_empty() }).await;
+}
+
+/// Behind a connection of the caller's own nobody is heard, so nobody can be counted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn alone_where_nobody_is_heard_processes_take_turns_all_the_same() {
+    let server = RedisServer::start().await.unwrap();
+    let client = redis::Client::open(server.url()).unwrap();
+    let manager = || {
+        let client = client.clone();
+        let node = RedisNode::from_factory("node", move || {
+            let client = client.clone();
+            let config = redis::AsyncConnectionConfig::new().set_response_timeout(None);
+            async move { client.get_multiplexed_async_connection_with_config(&config).await }
+        });
+        Redlock::builder().node(node).restart_guard(RestartGuard::Off).build().unwrap()
+    };
+    let (many, one) = (manager(), manager());
+    let busy: Vec<_> = (0..8).map(|_| tokio::spawn(keep_busy(many.clone()))).collect();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let mut waits = Vec::new();
+    for _ in 0..10 {
+        let asked = Instant::now();
+        one.lock("order:42").wait(10 * SECOND).await.unwrap().release().await.unwrap();
+        waits.push(asked.elapsed());
+        // Whoever asks again at once is there before the others.
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+    println!("waited {waits:?}");
+    assert!(waits.iter().sum::<Duration>() < 10 * SECOND, "{waits:?}");
+    busy.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+async fn keep_busy(redlock: Redlock) {
+    loop {
+        let guard = redlock.lock("order:42").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        guard.release().await.unwrap();
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use redlock::{Cause, Guard, LockError, NodeState, Redlock, RestartGuard, SimNode};
 use testkit::RedisServer;
 
@@ -437,4 +438,56 @@ async fn without_waiters_nothing_is_listened_to() {
     testkit::eventually(5 * SECOND, || async { listeners().await == nobody }).await;
     assert!(matches!(redlock.inspect("order:42").await.nodes[0].state, NodeState::Held { .. }));
     drop(guard);
+}
+
+/// Eight tasks keep one key busy inside this process; somebody waits for it and another one together.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn alone_who_waits_for_several_keys_gets_them_from_those_who_hand_on_one() {
+    let servers = RedisServer::fleet(3).await.unwrap();
+    let redlock = connected(&servers).await;
+    let busy: Vec<_> = (0..8).map(|_| tokio::spawn(keep_busy(redlock.clone(), "a"))).collect();
+    tokio::time::sleep(millis(200)).await;
+    for _ in 0..10 {
+        let asked = Instant::now();
+        let guard = redlock.lock(["a", "b"]).wait(5 * SECOND).await.unwrap();
+        let waited = asked.elapsed();
+        println!("waited {waited:?}");
+        assert!(waited < millis(500), "{waited:?}");
+        guard.release().await.unwrap();
+        // Whoever asks again at once is there before the others.
+        tokio::time::sleep(millis(150)).await;
+    }
+    assert!(busy.iter().all(|task| !task.is_finished()));
+    busy.iter().for_each(tokio::task::JoinHandle::abort);
+    for task in busy {
+        let _ = task.await;
+    }
+    nobody_holds(&redlock, &servers).await;
+}
+
+async fn keep_busy(redlock: Redlock, resource: &'static str) {
+    loop {
+        let guard = redlock.lock(resource).await.unwrap();
+        tokio::time::sleep(millis(1)).await;
+        guard.release().await.unwrap();
+    }
+}
+
+/// Futures that are kept and not polled, as `select!` and buffered streams keep them.
+#[tokio::test(start_paused = true)]
+async fn who_stands_first_and_is_not_polled_holds_up_nobody() {
+    let redlock = simulated(&[SimNode::new("node")], 10 * SECOND);
+    let guard = redlock.lock("order:42").await.unwrap();
+    let mut first = Box::pin(redlock.lock("order:42").wait(None).into_future());
+    assert!((&mut first).now_or_never().is_none());
+    let behind = queued(&redlock, "order:42").await;
+    guard.release().await.unwrap();
+    let waited = tokio::time::Instant::now();
+    let guard = behind.await.unwrap().unwrap();
+    assert!(waited.elapsed() <= SECOND, "{:?}", waited.elapsed());
+    // And the lease does not go to somebody who is not there to take it.
+    let last = queued(&redlock, "order:42").await;
+    guard.release().await.unwrap();
+    drop(last.await.unwrap().unwrap());
+    drop(first.await.unwrap());
 }

@@ -1,6 +1,9 @@
 //! Leases outlive the nodes they were won on, and never come back once they are over.
 
-use redlock::{LockError, LossReason};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use redlock::{LockError, LossReason, Node, Redlock, Request, Responder, RestartGuard, SimNode};
 use testkit::{RedisServer, Restart};
 
 use crate::support::{SECOND, command, connected, impatient, lock_keys, millis, over, warm_up};
@@ -142,4 +145,59 @@ async fn a_node_that_joined_by_a_heal_is_released_too() {
     drop(guard);
     assert!(redlock.close(SECOND).await);
     assert_eq!(lock_keys(&servers).await, Vec::<String>::new());
+}
+
+/// A node on whose way a heal is held up until a release has overtaken it, or a moment has passed.
+#[derive(Debug)]
+struct HeldUp {
+    node: SimNode,
+    healing: Arc<AtomicBool>,
+    healed: Arc<AtomicBool>,
+    released: Arc<AtomicBool>,
+}
+
+impl Node for HeldUp {
+    fn name(&self) -> &str {
+        self.node.name()
+    }
+
+    fn send(&self, request: Request, responder: Responder) {
+        let is_heal = matches!(request, Request::Heal { .. });
+        match &request {
+            Request::Heal { .. } => {
+                self.healing.store(true, Ordering::SeqCst);
+                let began = std::time::Instant::now();
+                while !self.released.load(Ordering::SeqCst) && began.elapsed() < SECOND {
+                    std::thread::sleep(millis(1));
+                }
+            }
+            Request::Release { .. } => self.released.store(true, Ordering::SeqCst),
+            _ => {}
+        }
+        self.node.send(request, responder);
+        if is_heal {
+            self.healed.store(true, Ordering::SeqCst);
+        }
+    }
+}
+
+/// It was lost in the moment between the look at it and the heal, and dropped at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_heal_is_never_sent_after_the_release_of_a_lost_lease() {
+    let nodes: Vec<_> = (0..3).map(|number| SimNode::new(format!("node-{number}"))).collect();
+    let (healing, healed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let held_up =
+        HeldUp { node: nodes[0].clone(), healing: healing.clone(), healed: healed.clone(), released: Arc::default() };
+    let builder = Redlock::builder().node(held_up).node(nodes[1].clone()).node(nodes[2].clone());
+    let redlock = builder.restart_guard(RestartGuard::Off).build().unwrap();
+    let guard = redlock.lock("job").ttl(9 * SECOND).max_hold(millis(400)).renew(false).await.unwrap();
+    nodes[0].stop();
+    nodes[0].start(false);
+    guard.extend(9 * SECOND).await.unwrap();
+    testkit::eventually(SECOND, async || healing.load(Ordering::SeqCst)).await;
+    assert_eq!(guard.lost().await, LossReason::MaxHold);
+    drop(guard);
+    assert!(redlock.close(SECOND).await);
+    testkit::eventually(2 * SECOND, async || healed.load(Ordering::SeqCst)).await;
+    assert!(nodes[0].is_empty(), "the lease was brought back");
 }

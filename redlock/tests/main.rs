@@ -7,8 +7,10 @@
 
 mod access;
 mod agreement;
+mod backlog;
 mod config;
 mod conformance;
+mod connection;
 mod dropping;
 mod exclusion;
 mod expiry;
@@ -17,6 +19,8 @@ mod fencing;
 mod handover;
 mod healing;
 mod interop;
+mod load;
+mod metrics;
 mod orphans;
 mod outage;
 mod quarantine;

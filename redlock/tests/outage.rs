@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use redlock::{Cause, LockError, NodeState, Redlock};
+use redlock::{Cause, LockError, NodeState, Redlock, RestartGuard, SimNode};
 use testkit::{RedisServer, Restart};
 
 use crate::support::{SECOND, connected, impatient, lock_keys, median, millis, percentile, warm_up};
@@ -171,4 +171,31 @@ async fn inspect_tells_free_held_and_failed_apart() {
 
     let refused = redlock.inspect("x".repeat(2_000)).await;
     assert!(refused.to_string().contains("2000 bytes long"), "{refused}");
+}
+
+/// It is the nodes' silence, however short the ttl was.
+#[tokio::test]
+async fn silence_within_a_short_ttl_is_an_outage() {
+    let servers = RedisServer::fleet(3).await.unwrap();
+    let redlock = connected(&servers).await;
+    for server in &servers {
+        server.pause().await.unwrap();
+    }
+    let error = redlock.try_lock("order:42").ttl(millis(100)).await.unwrap_err();
+    for server in &servers {
+        server.resume().await.unwrap();
+    }
+    let LockError::Unavailable { nodes, .. } = &error else { panic!("{error:?}") };
+    assert!(nodes.len() == 3 && nodes.iter().all(|node| node.cause == Cause::Timeout), "{error}");
+}
+
+/// A manager meets its nodes before its first lock; that takes as long as their answers, not as they may take.
+#[tokio::test(start_paused = true)]
+async fn the_first_lock_waits_for_the_answers_of_its_nodes_only() {
+    let builder = Redlock::builder().node(SimNode::new("one")).node(SimNode::new("two")).node(SimNode::new("three"));
+    let redlock = builder.node_timeout(SECOND).restart_guard(RestartGuard::Off).build().unwrap();
+    let asked = tokio::time::Instant::now();
+    let guard = redlock.lock("order:42").await.unwrap();
+    assert!(asked.elapsed() < millis(100), "{:?}", asked.elapsed());
+    guard.release().await.unwrap();
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redlock::{ExtendError, LockError, LossReason, Redlock, RunError, SimNode};
+use redlock::{ExtendError, LockError, LossReason, Redlock, RestartGuard, RunError, SimNetwork, SimNode};
 use testkit::{RedisServer, Restart};
 
 use crate::support::{SECOND, command, connected, impatient, millis};
@@ -166,4 +166,69 @@ async fn alone_many_leases_survive_a_stall() {
     tokio::time::sleep(4 * SECOND).await;
     let lost = guards.iter().filter(|guard| !guard.is_valid()).count();
     assert_eq!(lost, 0, "of {} leases", guards.len());
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+}
+
+/// The task lives in one runtime, a lease in another, and the first one was the last to be locked in.
+#[test]
+fn renewal_moves_when_its_runtime_ends_whoever_locked_last() {
+    let redlock = Redlock::builder().node(SimNode::new("a")).restart_guard(RestartGuard::Off).build().unwrap();
+    let (ending, staying) = (runtime(), runtime());
+    let _first = ending.block_on(redlock.lock("first").ttl(2 * SECOND).into_future()).unwrap();
+    let held = staying.block_on(redlock.lock("held").ttl(2 * SECOND).into_future()).unwrap();
+    let _last = ending.block_on(redlock.lock("last").ttl(2 * SECOND).into_future()).unwrap();
+    drop(ending);
+    // Longer than a lease lives that nobody renews.
+    std::thread::sleep(3 * SECOND);
+    assert!(held.is_valid(), "nobody renewed it");
+}
+
+/// The runtime ends while the answer to a renewal is on its way.
+#[test]
+fn a_renewal_that_ends_with_its_runtime_is_made_up_for() {
+    let (nodes, ending, staying) = (runtime(), runtime(), runtime());
+    let node = SimNode::new("a").over(SimNetwork::new(), 1);
+    let link = node.link();
+    let redlock = Redlock::builder().node(node).restart_guard(RestartGuard::Off).build().unwrap();
+    nodes.block_on(redlock.inspect("warm-up"));
+    let _first = ending.block_on(redlock.lock("first").ttl(3 * SECOND).renew(false).into_future()).unwrap();
+    let held = staying.block_on(redlock.lock("held").ttl(3 * SECOND).into_future()).unwrap();
+    // Renewed after 750 to 1000 ms; the answer takes 600.
+    link.set(SimNetwork::new().latency(millis(300)..=millis(300)));
+    std::thread::sleep(millis(1_100));
+    drop(ending);
+    link.set(SimNetwork::new());
+    std::thread::sleep(millis(2_500));
+    assert!(held.is_valid(), "nobody renewed it");
+}
+
+/// Two thousand leases are renewed by some hundred commands.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn renewals_travel_together() {
+    const LEASES: usize = 2_000;
+    let server = RedisServer::start().await.unwrap();
+    let redlock = connected(std::slice::from_ref(&server)).await;
+    let mut guards = Vec::with_capacity(LEASES);
+    for lease in 0..LEASES {
+        guards.push(redlock.lock(format!("lease:{lease}")).ttl(3 * SECOND).await.unwrap());
+    }
+    command(&server, &["CONFIG", "RESETSTAT"]).await;
+    let counts = async || {
+        let stats = command(&server, &["INFO", "commandstats"]).await;
+        let stats = stats.text().unwrap().to_owned();
+        let count = |name: &str| -> usize {
+            let calls = |line: &str| line.strip_prefix(name)?.split(',').next()?.parse().ok();
+            stats.lines().find_map(calls).unwrap_or(0)
+        };
+        // Each renewal looks whose the key is, and nothing else does.
+        (count("cmdstat_get:calls="), count("cmdstat_evalsha:calls="))
+    };
+    testkit::eventually(10 * SECOND, async || counts().await.0 >= 2 * LEASES).await;
+    let (renewals, commands) = counts().await;
+    println!("{renewals} renewals in {commands} commands");
+    assert!(commands * 4 < renewals, "{renewals} renewals in {commands} commands");
+    assert!(guards.iter().all(redlock::Guard::is_valid));
 }

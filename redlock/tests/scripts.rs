@@ -1,8 +1,11 @@
 //! The scripts on a real server: forgotten, reloaded, and in order all the same.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use redlock::Released;
+use futures_util::FutureExt as _;
+use redlock::node::suite::ask;
+use redlock::{Claim, FencingToken, RedisNode, Released, Request};
 use testkit::RedisServer;
 
 use crate::support::{SECOND, command, connected, lock_keys, over};
@@ -71,4 +74,36 @@ async fn a_release_is_published_on_the_channel_of_its_key() {
     let message = futures_util::StreamExt::next(&mut messages);
     let message = tokio::time::timeout(SECOND, message).await.unwrap().unwrap();
     assert_eq!(message.get_channel_name(), "redlock:released:redlock:order:42");
+}
+
+/// What many operations have in common is told once, and each has its own all the same.
+#[tokio::test]
+async fn operations_that_travel_together_keep_their_own_terms() {
+    let server = RedisServer::start().await.unwrap();
+    let node = RedisNode::open(&server.url()).unwrap();
+    let token = FencingToken::new(1).unwrap();
+    let seconds = Duration::from_secs;
+    let claim = |key: usize| Arc::new(Claim::new([key.to_string()].into(), format!("owner {key}")));
+    let acquire = |key, ttl: i64| Request::Acquire {
+        claim: claim(key),
+        ttl: seconds(ttl.unsigned_abs()),
+        proposal: token,
+        span: 1,
+    };
+    let extend = |key, ttl: i64| Request::Extend { claim: claim(key), ttl: seconds(ttl.unsigned_abs()), token };
+    for key in 0..20 {
+        ask(&node, acquire(key, 10)).await.unwrap();
+    }
+    server.pause().await.unwrap();
+    let expected: Vec<(usize, i64)> = (0..40).map(|key| (key, [100, 200, 300][key % 3])).collect();
+    let requests = expected.iter().map(|&(key, ttl)| if key < 20 { extend(key, ttl) } else { acquire(key, ttl) });
+    let answers: Vec<_> = requests.map(|request| Box::pin(ask(&node, request))).collect();
+    let mut answers = futures_util::future::join_all(answers);
+    assert!((&mut answers).now_or_never().is_none());
+    server.resume().await.unwrap();
+    assert!(answers.await.iter().all(Result::is_ok));
+    for (key, ttl) in expected {
+        let left = command(&server, &["PTTL", &key.to_string()]).await.int().unwrap();
+        assert!((ttl * 1000 - 60_000..=ttl * 1000).contains(&left), "{key}: {left} of {ttl} s");
+    }
 }

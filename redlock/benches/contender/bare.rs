@@ -17,6 +17,9 @@ const COMPARE_AND_DELETE: &str =
 /// More requests than ever are under way: a full queue would let a release overtake its acquire.
 const QUEUE: usize = 1 << 20;
 
+/// The script's answer where a key was free and its counter behind.
+const AS_PROPOSED: i64 = -2;
+
 /// What is sent.
 #[derive(Clone, Copy)]
 pub(crate) enum Commands {
@@ -73,8 +76,8 @@ impl Bare {
                 let proposal = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros())?;
                 let mut call = redis::cmd("EVALSHA");
                 call.arg(&*self.script).arg(2).arg(key).arg(format!("redlock:fence:{{{key}}}"));
-                call.arg("acquire").arg(1).arg(value.as_slice()).arg(ttl).arg(proposal).arg(1);
-                self.ask(call, |answer| matches!(only(answer), Some(Value::BulkString(_)))).await
+                call.arg("acquire alone").arg(value.as_slice()).arg(proposal).arg(ttl);
+                self.ask(call, |answer| matches!(answer, Value::Int(AS_PROPOSED) | Value::BulkString(_))).await
             }
         };
         ensure!(won, "a free lock was not granted");
@@ -91,8 +94,8 @@ impl Bare {
                 self.ask(call, |answer| *answer == Value::Int(1)).await
             }
             Commands::Scripts => {
-                call.arg("release").arg(1).arg(claim.value.as_slice()).arg("bench");
-                self.ask(call, |answer| only(answer) == Some(&Value::Int(1))).await
+                call.arg("release alone").arg(claim.value.as_slice()).arg("bench");
+                self.ask(call, |answer| *answer == Value::Int(1)).await
             }
         };
         ensure!(released, "the lock was lost while it was held");
@@ -118,13 +121,5 @@ impl Bare {
             tokio::spawn(async move { while asked.next().await.is_some() {} });
         }
         yes >= quorum
-    }
-}
-
-/// The reply to a script call with one operation.
-fn only(answer: &Value) -> Option<&Value> {
-    match answer {
-        Value::Array(replies) => replies.first(),
-        _ => None,
     }
 }

@@ -24,6 +24,8 @@ pub(super) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()
     let mut child = Child::start(&orders, bench.args.current_thread).await?;
     child.go().await?;
     let held: Held = child.answer(IDLE + hold + PATIENCE).await?;
+    // Counted at once: everything had arrived before the child answered, and what is left would soon expire.
+    bench.count_left(Kind::Redlock, report).await?;
     bench.clear(Kind::Redlock, report).await?;
     rows(&held, f64::from(leases), report);
     let (hold, ttl) = (hold.as_secs_f64(), TTL.as_secs());

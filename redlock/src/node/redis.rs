@@ -1,6 +1,7 @@
 //! A lock node that is a Redis server: one ordered connection, kept up in the background.
 
 mod address;
+mod command;
 mod connect;
 mod direct;
 mod driver;
@@ -9,7 +10,9 @@ mod hints;
 mod info;
 mod link;
 mod queue;
+mod resp;
 mod script;
+mod waiting;
 mod wire;
 
 use std::fmt;
@@ -170,6 +173,10 @@ impl Node for RedisNode {
         self.hints.as_ref().map_or_else(Listening::deaf, |hints| hints.listen(keys, &ear))
     }
 
+    fn hears(&self) -> bool {
+        self.hints.is_some()
+    }
+
     fn owed(&self) -> usize {
         self.queue.owed()
     }
@@ -182,6 +189,7 @@ impl Node for RedisNode {
         match self.queue.push(request, responder) {
             Next::Start => driver::start(&self.queue, &self.connect),
             Next::Send => self.queue.send(),
+            Next::Wake => self.queue.gate.wake(),
             Next::Nothing => {}
         }
     }

@@ -151,6 +151,14 @@ impl Node for SimNode {
         self.link.barred()
     }
 
+    fn hears(&self) -> bool {
+        true
+    }
+
+    fn owed(&self) -> usize {
+        self.link.owed()
+    }
+
     fn listen(&self, keys: &[String], ear: Ear) -> Listening {
         self.link.listen(keys, &ear)
     }

@@ -122,6 +122,14 @@ impl Bench {
         }
     }
 
+    /// Free keys are granted with this token, where that one is proposed.
+    async fn grants(&self, keys: &Arc<[String]>, proposal: FencingToken, token: FencingToken, rule: &str) {
+        let claim = claim(keys);
+        let request = Request::Acquire { claim: Arc::clone(&claim), ttl: TTL, proposal, span: 1 };
+        self.expect(request, Reply::Granted { token }, rule).await;
+        self.expect(release(&claim), Reply::Released { listeners: 0 }, "the holder releases").await;
+    }
+
     async fn grants_only_what_is_free(&self) {
         let keys = keys(&["a"]);
         let (first, second) = (claim(&keys), claim(&keys));
@@ -206,13 +214,17 @@ impl Bench {
     async fn grants_ever_larger_tokens(&self) {
         let (one, both) = (keys(&["a"]), keys(&["b", "c"]));
         let both: Arc<[String]> = [&one[..], &both[..]].concat().into();
-        let proposal = FencingToken::ZERO.raised_by(1_000);
-        let claim_one = claim(&one);
-        let request = Request::Acquire { claim: Arc::clone(&claim_one), ttl: TTL, proposal, span: 1 };
-        let Ok(Reply::Granted { token }) = self.ask(request).await else { panic!("granted") };
-        assert_eq!(token, proposal, "a new counter starts at the proposal");
-        self.expect(release(&claim_one), Reply::Released { listeners: 0 }, "the holder releases").await;
-        let mut last = token;
+        let mut last = FencingToken::ZERO.raised_by(1_000);
+        self.grants(&one, last, last, "a new counter starts at the proposal").await;
+        for token in [last.raised_by(1), last.raised_by(2)] {
+            self.grants(&one, last, token, "what is not above the counter gets what is").await;
+        }
+        last = last.raised_by(2);
+        // Of numbers with more digits or fewer the larger one is not the larger text.
+        let (shorter, longer) = (FencingToken::ZERO.raised_by(999), FencingToken::ZERO.raised_by(10_000));
+        self.grants(&one, shorter, last.raised_by(1), "a smaller proposal gets the next token").await;
+        self.grants(&one, longer, longer, "a larger proposal is granted").await;
+        last = longer;
         for keys in [&one, &both, &one, &both] {
             let claim = claim(keys);
             let token = self.granted(&claim, TTL, "a free key is granted").await;

@@ -1,10 +1,10 @@
 -- Sets every key to the claim's value, or none of them, and moves their counters to one number:
 -- the top of a span of tokens that nobody else gets.
--- Keys: n lock keys, then their fencing counters. Arguments: value, ttl in milliseconds, proposed
--- top, span.
--- Answers the top as a string, or as an integer how many milliseconds the first key in the way
--- has to live (-1: for ever).
-local value, ttl, top = ARGV[a], ARGV[a + 1], ARGV[a + 2]
+-- Keys: n lock keys, then their fencing counters. Registers: ttl in milliseconds, span. Arguments:
+-- value, proposed top.
+-- Answers -2 where the top is the proposed one, else the top as a string; or how many milliseconds the
+-- first key in the way has to live (-1: for ever).
+local value, top = ARGV[a], ARGV[a + 1]
 local set = 0
 while set < n do
   local answer = call('SET', KEYS[k + set], value, 'NX', 'PX', ttl)
@@ -26,9 +26,10 @@ if not reply then
   for i = k + n, k + 2 * n - 1 do
     -- One command where the proposal will do, which it nearly always does.
     local stored = call('SET', KEYS[i], top, 'PX', COUNTER_TTL, 'GET')
-    if stored then
+    -- Of two numbers of as many digits the larger one is the larger text: no arithmetic in the usual case.
+    if stored and (span > 1 or #stored ~= #top or stored >= top) then
       local counter = type(stored) == 'string' and tonumber(stored)
-      local needed = counter and counter >= 0 and counter % 1 == 0 and counter + tonumber(ARGV[a + 3])
+      local needed = counter and counter >= 0 and counter % 1 == 0 and counter + span
       if not needed or needed > MAX_TOKEN then
         if type(stored) == 'table' then
           reply = { stored.err .. ' at ' .. KEYS[i] }
@@ -50,6 +51,9 @@ if reply then
   for i = k, k + set - 1 do
     call('DEL', KEYS[i])
   end
+elseif top == ARGV[a + 1] then
+  reply = -2
+else
+  reply = top
 end
-reply = reply or top
-k, a = k + 2 * n, a + 4
+k, a = k + 2 * n, a + 2

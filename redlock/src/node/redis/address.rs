@@ -1,5 +1,9 @@
 //! A node's URL: what may be shown of it, and what must not.
 
+use std::time::Duration;
+
+use redis::io::tcp::TcpSettings;
+use redis::io::tcp::socket2::TcpKeepalive;
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use url::Url;
 
@@ -23,7 +27,16 @@ pub(super) fn parse(url: &str) -> Result<ConnectionInfo, ConfigError> {
     if !info.addr().is_supported() {
         return Err(refuse("TLS needs the feature `tls` of this crate".to_owned()));
     }
-    Ok(info)
+    Ok(info.set_tcp_settings(TcpSettings::default().set_nodelay(true).set_keepalive(keepalive())))
+}
+
+/// What a connection says while it has nothing to say: whatever stands between here and the node keeps it,
+/// and one that has been cut without a word is noticed before a lock is asked for over it.
+fn keepalive() -> TcpKeepalive {
+    let probes = TcpKeepalive::new().with_time(Duration::from_secs(10)).with_interval(Duration::from_secs(3));
+    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple", target_os = "freebsd"))]
+    let probes = probes.with_retries(3);
+    probes
 }
 
 /// The node's name: where it is, without user, password and database.

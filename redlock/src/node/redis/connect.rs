@@ -1,10 +1,12 @@
 //! How a client of the redis crate becomes a connection.
 
+use redis::io::tcp::socket2::SockRef;
 use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, ProtocolVersion, RedisConnectionInfo};
 use redis::{RedisError, RedisResult};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use super::command::Command;
 use super::direct::Direct;
 use super::wire::{Pipelined, Wire, ask};
 
@@ -20,6 +22,9 @@ pub(super) async fn connect(client: &Client) -> RedisResult<Box<dyn Wire>> {
             // A request is one small write; without this it would wait for the last answer's
             // acknowledgement.
             stream.set_nodelay(true)?;
+            if let Some(keepalive) = info.tcp_settings().keepalive() {
+                SockRef::from(&stream).set_tcp_keepalive(keepalive)?;
+            }
             log_in(stream, settings).await
         }
         #[cfg(unix)]
@@ -40,18 +45,22 @@ where
 {
     let mut wire = Direct::new(stream);
     if let Some(password) = settings.password() {
-        let mut auth = redis::cmd("AUTH");
-        auth.arg(settings.username()).arg(password);
+        let mut auth = Command::default();
+        auth.word("AUTH");
+        if let Some(name) = settings.username() {
+            auth.word(name);
+        }
+        auth.word(password);
         let refused = |error: RedisError| match error.is_io_error() {
             true => error,
             false => (ErrorKind::AuthenticationFailed, "the password is refused", error.to_string()).into(),
         };
-        ask(&mut wire, auth).await.map_err(refused)?;
+        ask(&mut wire, &auth).await.map_err(refused)?;
     }
     if settings.db() != 0 {
-        let mut select = redis::cmd("SELECT");
-        select.arg(settings.db());
-        ask(&mut wire, select).await?;
+        let mut select = Command::default();
+        select.word("SELECT").word(settings.db().to_string());
+        ask(&mut wire, &select).await?;
     }
     Ok(Box::new(wire))
 }

@@ -4,11 +4,11 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use redis::{Cmd, RedisError, RedisResult, Value};
-use redis_protocol::resp2::decode::decode;
-use redis_protocol::resp2::types::OwnedFrame;
+use redis::{RedisResult, Value};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::command::Command;
+use super::resp;
 use super::wire::Wire;
 
 /// How much is read at once.
@@ -32,8 +32,8 @@ impl<S> Direct<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Wire for Direct<S> {
-    fn send(&mut self, command: Cmd) {
-        command.write_packed_command(&mut self.out);
+    fn send(&mut self, command: &Command) {
+        command.write(&mut self.out);
     }
 
     fn is_for_all(&self) -> bool {
@@ -100,36 +100,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Direct<S> {
 
     /// The next whole value that has come.
     fn next(&mut self) -> RedisResult<Option<Value>> {
-        let input = &self.input[self.used..];
-        if input.is_empty() {
-            return Ok(None);
-        }
-        let unreadable = |error: redis_protocol::error::RedisProtocolError| {
-            RedisError::from((redis::ErrorKind::Parse, "not an answer of a Redis server", error.to_string()))
-        };
-        let Some((frame, length)) = decode(input).map_err(unreadable)? else {
+        let Some((answer, length)) = resp::read(&self.input[self.used..])? else {
             return Ok(None);
         };
         self.used += length;
-        match frame {
-            OwnedFrame::Error(text) => Err(server_error(&text)),
-            frame => Ok(Some(value(frame))),
-        }
-    }
-}
-
-fn server_error(text: &str) -> RedisError {
-    let (code, detail) = text.split_once(' ').unwrap_or((text, ""));
-    redis::make_extension_error(code.to_owned(), Some(detail.to_owned()))
-}
-
-fn value(frame: OwnedFrame) -> Value {
-    match frame {
-        OwnedFrame::SimpleString(text) => Value::SimpleString(String::from_utf8_lossy(&text).into_owned()),
-        OwnedFrame::Error(text) => Value::SimpleString(text),
-        OwnedFrame::Integer(number) => Value::Int(number),
-        OwnedFrame::BulkString(bytes) => Value::BulkString(bytes),
-        OwnedFrame::Array(frames) => Value::Array(frames.into_iter().map(value).collect()),
-        OwnedFrame::Null => Value::Nil,
+        answer.map(Some)
     }
 }

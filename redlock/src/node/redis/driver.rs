@@ -12,6 +12,7 @@ use redis::{ErrorKind, RedisError, RedisResult, Value};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
+use super::command::Command;
 use super::link::{Link, STALLED, timed_out};
 use super::queue::Queue;
 use super::script;
@@ -93,8 +94,11 @@ async fn closing(queue: &Queue) {
 async fn open(connect: &Connect) -> RedisResult<(Box<dyn Wire>, Option<Box<NodeInfo>>)> {
     let opening = async {
         let mut wire = connect().await?;
-        ask(wire.as_mut(), script::load()).await?;
-        let answer = ask(wire.as_mut(), script::call(std::iter::once(&Request::Info))).await?;
+        let mut command = Command::default();
+        script::load(&mut command);
+        ask(wire.as_mut(), &command).await?;
+        script::call(&mut command, std::iter::once(&Request::Info));
+        let answer = ask(wire.as_mut(), &command).await?;
         let info = match &answer {
             Value::Array(values) => values.first().map(|value| script::reply(&Request::Info, value)),
             _ => None,
@@ -126,6 +130,9 @@ async fn serve(queue: &Queue, link: Link) -> RedisResult<()> {
             match link.next_check() {
                 Ok(at) => check.as_mut().reset(at),
                 Err(stalled) => return Poll::Ready(Err(stalled)),
+            }
+            if let Poll::Ready(error) = link.poll(queue) {
+                return Poll::Ready(Err(error));
             }
         }
         if link.is_idle() && queue.closed() { Poll::Ready(Ok(())) } else { Poll::Pending }

@@ -1,8 +1,9 @@
 -- Gives a node back the keys of a lease that it has lost: all that are missing, or none.
--- Keys: n lock keys, then their fencing counters. Arguments: value, ttl in milliseconds, token.
+-- Keys: n lock keys, then their fencing counters. Register: ttl in milliseconds. Arguments: value,
+-- token.
 -- Answers 1, or 0 where another value is in the way.
-local value, ttl, token = ARGV[a], ARGV[a + 1], ARGV[a + 2]
-local counters = {}
+local value, token = ARGV[a], ARGV[a + 1]
+local counters, set = {}, {}
 reply = 1
 for i = k, k + n - 1 do
   local holder = call('GET', KEYS[i])
@@ -17,15 +18,21 @@ for i = k, k + n - 1 do
     reply = { 'BADCOUNTER ' .. KEYS[n + i] .. ' holds no token below 2^53' }
   end
 end
-if reply == 1 then
-  for i = k, k + n - 1 do
-    local answer = call('SET', KEYS[i], value, 'NX', 'PX', ttl)
-    if not (answer and answer.err) and counters[i] < tonumber(token) then
-      answer = call('SET', KEYS[n + i], token, 'PX', COUNTER_TTL)
-    end
-    if answer and answer.err then
-      reply = { answer.err }
-    end
+for i = k, k + n - 1 do
+  local answer = reply == 1 and call('SET', KEYS[i], value, 'NX', 'PX', ttl)
+  if answer and answer.ok then
+    set[#set + 1] = KEYS[i]
+  end
+  if reply == 1 and not (answer and answer.err) and counters[i] < tonumber(token) then
+    answer = call('SET', KEYS[n + i], token, 'PX', COUNTER_TTL)
+  end
+  if answer and answer.err then
+    reply = { answer.err }
   end
 end
-k, a = k + 2 * n, a + 3
+if reply ~= 1 then
+  for _, key in ipairs(set) do
+    call('DEL', key)
+  end
+end
+k, a = k + 2 * n, a + 2

@@ -15,10 +15,12 @@ use redis::{RedisError, RedisResult, Value};
 use tokio::task::coop::unconstrained;
 use tokio::time::Instant;
 
+use super::command::Command;
 use super::queue::{Job, Queue};
 use super::script;
 use super::wire::Wire;
 use crate::error::Cause;
+use crate::meters;
 use crate::node::{Reply, Request};
 
 /// A connection that owes an answer for so long is half open or its server hangs.
@@ -30,6 +32,8 @@ const RESENDS: u8 = 20;
 /// One connection in use.
 pub(super) struct Link {
     wire: Box<dyn Wire>,
+    /// The last one that was sent; its room is used again.
+    command: Command,
     /// Commands under way, oldest first.
     sent: VecDeque<Sent>,
     /// Requests that found no script, and releases that ran out of turn because of it.
@@ -38,7 +42,7 @@ pub(super) struct Link {
     over: Option<RedisError>,
 }
 
-/// A command under way: some jobs, or none where it loads the script.
+/// A command under way: some jobs, or none where it loads the script, or only asks whether somebody is there.
 struct Sent {
     jobs: Vec<Job>,
     since: Instant,
@@ -46,7 +50,7 @@ struct Sent {
 
 impl Link {
     pub(super) fn new(wire: Box<dyn Wire>) -> Self {
-        Self { wire, sent: VecDeque::new(), again: Vec::new(), over: None }
+        Self { wire, command: Command::default(), sent: VecDeque::new(), again: Vec::new(), over: None }
     }
 
     /// Sends what waits and takes in what has come, as far as that goes without waiting; ready with
@@ -82,8 +86,14 @@ impl Link {
         self.sent.is_empty() && self.again.is_empty()
     }
 
-    /// When to look for a stall again; an error if there is one now.
-    pub(super) fn next_check(&self) -> RedisResult<Instant> {
+    /// When to look for a stall again; an error if there is one now. A connection that does not tell of its end
+    /// by itself is asked something, so that its end is known before a lock is asked for.
+    pub(super) fn next_check(&mut self) -> RedisResult<Instant> {
+        if self.is_idle() && !self.is_for_all() {
+            self.command.clear();
+            self.wire.send(self.command.word("PING"));
+            self.sent.push_back(Sent { jobs: Vec::new(), since: Instant::now() });
+        }
         let oldest = self.sent.front().map_or_else(Instant::now, |sent| sent.since);
         let limit = oldest + STALLED;
         if limit <= Instant::now() { Err(timed_out("the node does not answer")) } else { Ok(limit) }
@@ -98,6 +108,7 @@ impl Link {
             let Some(sent) = self.sent.pop_front() else {
                 return Err(result.err().unwrap_or_else(|| (redis::ErrorKind::Parse, "an answer to nothing").into()));
             };
+            meters::answered(&queue.name, sent.since);
             queue.settled(sent.jobs.len());
             self.answered(queue, sent.jobs, result)?;
             settled = true;
@@ -115,19 +126,27 @@ impl Link {
         if jobs.is_empty() && !loading {
             return false;
         }
-        let command = if loading { script::load() } else { script::call(jobs.iter().map(|job| &job.request)) };
-        self.wire.send(command);
+        if loading {
+            script::load(&mut self.command);
+        } else {
+            script::call(&mut self.command, jobs.iter().map(|job| &job.request));
+        }
+        self.wire.send(&self.command);
         self.sent.push_back(Sent { jobs, since: Instant::now() });
         true
     }
 
     fn answered(&mut self, queue: &Queue, jobs: Vec<Job>, result: RedisResult<Value>) -> RedisResult<()> {
         if jobs.is_empty() {
-            result?;
+            // Who may not be asked is there all the same; a script that cannot be loaded is missed soon enough.
+            result.or_else(|error| if error.is_unrecoverable_error() { Err(error) } else { Ok(Value::Nil) })?;
             queue.put_back(std::mem::take(&mut self.again));
             return Ok(());
         }
         match result {
+            Ok(value) if jobs.len() == 1 && script::is_alone(&jobs[0].request) => {
+                jobs.into_iter().try_for_each(|job| self.answer(queue, job, &value))
+            }
             Ok(Value::Array(values)) if values.len() == jobs.len() => {
                 let mut outcome = Ok(());
                 for (job, value) in jobs.into_iter().zip(&values) {
@@ -139,10 +158,7 @@ impl Link {
                 jobs.into_iter().for_each(|job| job.answer(Err(script::unexpected(&value))));
                 Ok(())
             }
-            Err(error) if script::is_unknown_script(&error) => {
-                self.forgotten(queue, jobs, &error);
-                Ok(())
-            }
+            Err(error) if script::is_unknown_script(&error) => self.forgotten(queue, jobs, error),
             Err(error) => refuse(queue, jobs, error),
         }
     }
@@ -152,7 +168,7 @@ impl Link {
         let is_release = matches!(job.request, Request::Release { .. });
         if !self.again.is_empty() && is_release {
             // Its acquire may be among those to be sent again, and would come after it.
-            self.again.push(Job { request: job.request.clone(), responder: None, resent: job.resent });
+            self.again.push(Job { resent: job.resent, ..queue.again(job.request.clone()) });
         }
         let mut reply = script::reply(&job.request, value);
         if let (Ok(Reply::Released { listeners }), Request::Release { claim, .. }) = (&mut reply, &job.request) {
@@ -171,15 +187,11 @@ impl Link {
 
     /// The node lost its script (SCRIPT FLUSH, a fail-over): once nothing else is under way it is
     /// loaded, and what did not run is sent again, in order.
-    fn forgotten(&mut self, queue: &Queue, jobs: Vec<Job>, error: &RedisError) {
-        for job in jobs {
-            if job.resent < RESENDS {
-                self.again.push(Job { resent: job.resent + 1, ..job });
-            } else {
-                queue.owe(&job);
-                job.answer(Err(queue.error(error)));
-            }
-        }
+    /// An error where that has happened too often to a release: it is owed to the next connection.
+    fn forgotten(&mut self, queue: &Queue, jobs: Vec<Job>, error: RedisError) -> RedisResult<()> {
+        let (again, given_up): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.resent < RESENDS);
+        self.again.extend(again.into_iter().map(|job| Job { resent: job.resent + 1, ..job }));
+        if given_up.is_empty() { Ok(()) } else { refuse(queue, given_up, error) }
     }
 
     /// Everything that was under way, oldest first.

@@ -1,6 +1,7 @@
 //! What waits for one node: bounded, ordered, and honest about a node that is down.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Instant;
 
@@ -10,7 +11,8 @@ use super::address::without_secrets;
 use super::gate::Gate;
 use super::hints::Hints;
 use super::link::Link;
-use super::script::{cause, weight};
+use super::script::cause;
+use super::waiting::Waiting;
 use crate::clock::Clock;
 use crate::error::{Cause, NodeError};
 use crate::node::{NodeInfo, Request, Responder};
@@ -19,6 +21,8 @@ use crate::standing::Standing;
 
 /// Most requests that wait for a node, under way included. A hung node must not eat memory.
 pub(super) const BACKLOG: usize = 16 * 1024;
+/// Most renewals that wait beside them: leases must not be lost because many ask for others.
+const RENEWALS: usize = 8 * 1024;
 /// Most releases owed to a node that is down; past it keys end with their ttl.
 const DEBTS: usize = BACKLOG;
 
@@ -26,15 +30,45 @@ const DEBTS: usize = BACKLOG;
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) request: Request,
-    /// `None` where nobody waits: a release sent again.
-    pub(super) responder: Option<Responder>,
+    pub(super) to: To,
     /// How often it was sent again because the node had forgotten its scripts.
     pub(super) resent: u8,
 }
 
+/// Who is to be told of an answer.
+#[derive(Debug)]
+pub(super) enum To {
+    Caller(Responder),
+    /// A release sent again.
+    Nobody {
+        _counted: Owed,
+    },
+}
+
+/// Counts a release that is owed to the node and on its way, until it was answered or is owed again.
+#[derive(Debug)]
+pub(super) struct Owed(Arc<AtomicUsize>);
+
+impl Owed {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 impl Job {
+    fn new(request: Request, to: To) -> Self {
+        Self { request, to, resent: 0 }
+    }
+
     pub(super) fn answer(self, answer: Result<crate::node::Reply, NodeError>) {
-        if let Some(responder) = self.responder {
+        if let To::Caller(responder) = self.to {
             responder.send(answer);
         }
     }
@@ -46,6 +80,8 @@ pub(super) struct Queue {
     secret: Option<String>,
     hints: Option<Arc<Hints>>,
     state: Mutex<State>,
+    /// Releases that are owed and on their way.
+    owed: Arc<AtomicUsize>,
     pub(super) gate: Arc<Gate>,
     /// The connection, while there is one. Never waited for by callers; locked before `state`.
     link: Mutex<Option<Link>>,
@@ -64,6 +100,8 @@ pub(super) enum Next {
     Start,
     /// Send it at once, for the driver, which has nothing under way.
     Send,
+    /// Wake the driver: others are about to ask, and it travels with theirs.
+    Wake,
     /// Nothing: it is answered, or the driver will come to it.
     Nothing,
 }
@@ -71,8 +109,10 @@ pub(super) enum Next {
 #[derive(Debug)]
 struct State {
     standing: Standing,
-    waiting: VecDeque<Job>,
+    waiting: Waiting,
     under_way: usize,
+    /// How many requests the last command carried.
+    together: usize,
     /// Releases to be sent once the node is back, and until when that makes sense.
     debts: VecDeque<(Request, Instant)>,
     /// Why requests fail at once; `None` while they need not.
@@ -85,14 +125,16 @@ impl Queue {
     pub(super) fn new(name: String, secret: Option<String>, hints: Option<Arc<Hints>>) -> Self {
         let state = State {
             standing: Standing::new(Clock::System),
-            waiting: VecDeque::new(),
+            waiting: Waiting::default(),
             under_way: 0,
+            together: 0,
             debts: VecDeque::new(),
             down: None,
             driven: false,
             closed: false,
         };
-        Self { name, secret, hints, state: Mutex::new(state), gate: Arc::default(), link: Mutex::new(None) }
+        let (owed, gate) = (Arc::default(), Arc::default());
+        Self { name, secret, hints, state: Mutex::new(state), owed, gate, link: Mutex::new(None) }
     }
 
     /// The place of the connection.
@@ -128,15 +170,14 @@ impl Queue {
     /// Queues a request, or answers it at once.
     pub(super) fn push(&self, request: Request, responder: Responder) -> Next {
         let mut state = self.lock();
-        let is_release = matches!(request, Request::Release { .. });
         let refusal = match state.down.clone().or_else(|| state.standing.refusal(&self.name, &request)) {
             Some(refusal) => Some(refusal),
-            None if state.waiting.len() + state.under_way < BACKLOG || is_release => None,
+            None if state.has_room(&request) => None,
             None => Some(NodeError::unsent(Cause::Backlog, format!("{BACKLOG} requests wait already"))),
         };
         let start = !state.closed && !std::mem::replace(&mut state.driven, true);
         match refusal {
-            None => state.waiting.push_back(Job { request, responder: Some(responder), resent: 0 }),
+            None => state.waiting.push_back(Job::new(request, To::Caller(responder))),
             Some(error) => {
                 state.owe(&request);
                 drop(state);
@@ -146,24 +187,23 @@ impl Queue {
         }
         match state.under_way {
             _ if start => Next::Start,
+            0 if state.together > 1 => Next::Wake,
             0 => Next::Send,
             // It travels with what else has come by the next answer.
             _ => Next::Nothing,
         }
     }
 
-    /// The waiting requests that fit into one command about `most_keys` lock keys, at least one,
-    /// oldest first.
+    /// The waiting requests that fit into one command about `most_keys` lock keys; see
+    /// [`Waiting::take`].
     pub(super) fn take(&self, most_keys: usize) -> Vec<Job> {
         let mut state = self.lock();
-        let mut keys = 0;
-        let fits = |job: &&Job| {
-            keys += weight(&job.request).max(1);
-            keys <= most_keys
-        };
-        let count = state.waiting.iter().take_while(fits).count().max(1).min(state.waiting.len());
-        state.under_way += count;
-        state.waiting.drain(..count).collect()
+        let jobs = state.waiting.take(most_keys);
+        state.under_way += jobs.len();
+        if !jobs.is_empty() {
+            state.together = jobs.len();
+        }
+        jobs
     }
 
     /// Says that requests taken have been answered.
@@ -186,19 +226,16 @@ impl Queue {
         let mut state = self.lock();
         state.down = None;
         state.standing.connected(&self.name, info);
-        let debts = std::mem::take(&mut state.debts).into_iter();
-        let owed =
-            debts.filter(|(_, until)| *until > now).map(|(request, _)| Job { request, responder: None, resent: 0 });
-        let waiting = std::mem::take(&mut state.waiting);
+        let debts = std::mem::take(&mut state.debts).into_iter().filter(|(_, until)| *until > now);
+        let mut waiting = std::mem::take(&mut state.waiting);
+        debts.for_each(|(request, _)| state.waiting.push_back(self.again(request)));
         let mut refused = Vec::new();
-        let mut queued: VecDeque<_> = owed.collect();
-        for job in waiting {
+        for job in waiting.drain() {
             match state.standing.refusal(&self.name, &job.request) {
                 Some(error) => refused.push((job, error)),
-                None => queued.push_back(job),
+                None => state.waiting.push_back(job),
             }
         }
-        state.waiting = queued;
         drop(state);
         refused.into_iter().for_each(|(job, error)| job.answer(Err(error)));
     }
@@ -210,7 +247,7 @@ impl Queue {
         self.hints.iter().for_each(|hints| hints.reconnect());
         let mut state = self.lock();
         state.under_way = 0;
-        let waiting = std::mem::take(&mut state.waiting);
+        let waiting: Vec<Job> = state.waiting.drain().collect();
         state.down = Some(unsent.clone());
         for job in sent.iter().chain(&waiting) {
             state.owe(&job.request);
@@ -256,9 +293,14 @@ impl Queue {
         state.driven = false;
         state.under_way = 0;
         state.down = None;
-        let waiting: Vec<Job> = state.waiting.drain(..).collect();
+        let waiting: Vec<Job> = state.waiting.drain().collect();
         waiting.iter().for_each(|job| state.owe(&job.request));
         waiting
+    }
+
+    /// A release to be sent once more, of which nobody waits to hear.
+    pub(super) fn again(&self, request: Request) -> Job {
+        Job::new(request, To::Nobody { _counted: Owed::new(&self.owed) })
     }
 
     /// Remembers what `job` owes the node, if it is a release.
@@ -266,12 +308,12 @@ impl Queue {
         self.lock().owe(&job.request);
     }
 
-    /// How many releases are owed to the node.
+    /// How many releases are owed to the node, those included that are on their way again.
     pub(super) fn owed(&self) -> usize {
         let mut state = self.lock();
         let now = Instant::now();
         state.debts.retain(|(_, until)| *until > now);
-        state.debts.len()
+        state.debts.len() + self.owed.load(Ordering::SeqCst)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -280,6 +322,16 @@ impl Queue {
 }
 
 impl State {
+    /// Whether `request` may wait. Renewals have room of their own, and releases always have: before each there
+    /// was an acquire.
+    fn has_room(&self, request: &Request) -> bool {
+        match request {
+            Request::Release { .. } => true,
+            Request::Extend { .. } => self.waiting.renewals() < RENEWALS,
+            _ => self.waiting.prompt() + self.under_way < BACKLOG,
+        }
+    }
+
     /// Remembers a release that cannot be sent now. The newest are dropped when there are too
     /// many: an acquire that reached the node did so before it went down.
     fn owe(&mut self, request: &Request) {

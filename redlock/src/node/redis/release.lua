@@ -1,5 +1,5 @@
 -- Deletes every key that holds the claim's value, and tells whoever listens on its channel.
--- Keys: n lock keys. Arguments: value, what to tell; empty: nothing.
+-- Keys: n lock keys. Register: what to tell; empty: nothing. Argument: value.
 -- Answers how many listened at most, plus 1, where every key held the value; else 0.
 local listeners, all = 0, true
 for i = k, k + n - 1 do
@@ -8,10 +8,10 @@ for i = k, k + n - 1 do
     local answer = call('DEL', KEYS[i])
     if answer ~= 1 then
       reply = { answer.err }
-    elseif ARGV[a + 1] ~= '' then
+    elseif by ~= '' then
       -- A user without permission for the channel may still release.
-      local heard = call('PUBLISH', 'redlock:released:' .. KEYS[i], ARGV[a + 1])
-      if type(heard) == 'number' and heard > listeners then
+      local heard = call('PUBLISH', 'redlock:released:' .. KEYS[i], by)
+      if heard ~= 0 and type(heard) == 'number' and heard > listeners then
         listeners = heard
       end
     end
@@ -20,4 +20,4 @@ for i = k, k + n - 1 do
   end
 end
 reply = reply or all and listeners + 1 or 0
-k, a = k + n, a + 2
+k, a = k + n, a + 1

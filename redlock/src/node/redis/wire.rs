@@ -6,12 +6,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use redis::aio::ConnectionLike;
-use redis::{Cmd, RedisResult, Value};
+use redis::{RedisResult, Value};
+
+use super::command::Command;
 
 /// A connection that takes commands one after another without waiting for their answers.
 pub(super) trait Wire: Send {
     /// Takes a command, to be sent by the next poll.
-    fn send(&mut self, command: Cmd);
+    fn send(&mut self, command: &Command);
 
     /// Sends what was taken, as far as that goes now, and gives the answer to the oldest command
     /// without one.
@@ -29,8 +31,8 @@ pub(super) trait Wire: Send {
         2
     }
 
-    /// How many lock keys one command may be about: as many as travel together, and few enough that
-    /// the node, which does one thing at a time, is back in a millisecond.
+    /// How many lock keys one command may be about, renewals apart: as many as travel together, and few enough
+    /// that the node, which does one thing at a time, is back in a millisecond.
     fn most_keys(&self) -> usize {
         256
     }
@@ -56,7 +58,7 @@ impl<C> Routed<C> {
 }
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> Wire for Pipelined<C> {
-    fn send(&mut self, command: Cmd) {
+    fn send(&mut self, command: &Command) {
         self.0.send(command);
     }
 
@@ -66,7 +68,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Wire for Pipelined<C> {
 }
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> Wire for Routed<C> {
-    fn send(&mut self, command: Cmd) {
+    fn send(&mut self, command: &Command) {
         self.0.send(command);
     }
 
@@ -84,7 +86,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Wire for Routed<C> {
 }
 
 /// One command on a connection that nobody else uses yet.
-pub(super) async fn ask(wire: &mut dyn Wire, command: Cmd) -> RedisResult<Value> {
+pub(super) async fn ask(wire: &mut dyn Wire, command: &Command) -> RedisResult<Value> {
     wire.send(command);
     poll_fn(|cx| wire.poll_answer(cx)).await
 }
@@ -107,8 +109,8 @@ impl<C> Answers<C> {
 }
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> Answers<C> {
-    fn send(&mut self, command: Cmd) {
-        let mut connection = self.connection.clone();
+    fn send(&mut self, command: &Command) {
+        let (mut connection, command) = (self.connection.clone(), command.to_cmd());
         let answer = async move { connection.req_packed_command(&command).await?.extract_error() };
         self.under_way.push_back(Answer::Awaited(Box::pin(answer)));
     }

@@ -126,6 +126,11 @@ impl Link {
         })
     }
 
+    /// How many releases the node still has to be told.
+    pub(super) fn owed(&self) -> usize {
+        self.state().travel.as_ref().map_or(0, Travel::owed)
+    }
+
     /// The node has stopped: the connection ends once the answers that it has sent are here.
     pub(super) fn node_stopped(&self) {
         if let Some(travel) = &mut self.state().travel

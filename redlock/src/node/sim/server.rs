@@ -181,12 +181,16 @@ impl Server {
         if let Some((_, expires)) = claim.keys().iter().find_map(|key| self.keys.get(key)) {
             return Ok(Reply::Held { remaining: Some(*expires - lease.0) });
         }
-        let highest = claim.counters().iter().filter_map(|key| self.counters.get(key)).max();
-        let Some(token) = granted(highest.copied(), proposal, span) else {
-            return Err(NodeError::new(Cause::Protocol, "the fencing counter is used up"));
-        };
+        let mut token = proposal;
+        // One after another, as the script does it: where one is used up, those before it stay raised.
+        for (place, key) in claim.counters().iter().enumerate() {
+            let Some(needed) = granted(self.counters.get(key).copied(), token, span) else {
+                return Err(NodeError::new(Cause::Protocol, "the fencing counter is used up"));
+            };
+            token = needed;
+            self.counters.extend(claim.counters()[..=place].iter().map(|key| (key.clone(), token)));
+        }
         self.set(claim, lease);
-        self.counters.extend(claim.counters().iter().map(|key| (key.clone(), token)));
         self.counts.grants += 1;
         Ok(Reply::Granted { token })
     }
@@ -262,8 +266,11 @@ impl Server {
 
     fn raise_counters(&mut self, claim: &Claim, token: FencingToken) {
         for key in claim.counters() {
-            let counter = raised(self.counters.get(key).copied(), token);
-            self.counters.insert(key.clone(), counter);
+            let stored = self.counters.get(key).copied();
+            // As in the scripts: a counter that nothing raises is not made, so that an extension can restore it.
+            if stored.map_or(0, FencingToken::get) < token.get() {
+                self.counters.insert(key.clone(), raised(stored, token));
+            }
         }
     }
 

@@ -207,6 +207,13 @@ impl Travel {
         }
     }
 
+    /// How many releases are owed to the node, those included that are on their way again.
+    pub(super) fn owed(&self) -> usize {
+        let now = Instant::now();
+        let on_their_way = self.sent.values().chain(&self.waiting).filter(|job| job.responder.is_none());
+        self.debts.iter().filter(|(_, until)| *until > now).count() + on_their_way.count()
+    }
+
     pub(super) fn at(&mut self, time: Instant, event: Event) {
         self.last_id += 1;
         self.events.insert((time, self.last_id), event);

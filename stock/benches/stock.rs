@@ -27,9 +27,9 @@ struct Arguments {
     #[arg(long, value_delimiter = ',', default_values = ["mariadb", "mysql9"])]
     engine: Vec<Engine>,
     /// Who is measured.
-    #[arg(long, value_delimiter = ',', default_values = ["row-lock", "redlock", "conditional-update"])]
+    #[arg(long, value_delimiter = ',', default_values = ["row-lock", "redlock", "conditional-update", "resident"])]
     repository: Vec<Contender>,
-    /// What they do: hot, many, hot-2, hot-4, alone.
+    /// What they do: hot, many, hot-2, hot-4, alone, burst, burst-no-ids, http.
     #[arg(long, value_delimiter = ',', default_values = Scene::ALL.map(|(name, _)| name))]
     scene: Vec<Scene>,
     /// How many clients there are over all instances.
@@ -64,7 +64,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         eprintln!("measures only when started by `cargo bench -p stock`");
         return Ok(ExitCode::SUCCESS);
     }
-    let nodes = RedisServer::fleet(5).await?;
+    let (nodes, levels) = tokio::try_join!(RedisServer::fleet(5), RedisServer::start())?;
     for &engine in &arguments.engine {
         if engine == Engine::Mysql9 && !testkit::containers_available() {
             eprintln!("MySQL 9 is not measured: there is no container engine, or no image");
@@ -74,6 +74,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         let plan = Plan {
             database,
             nodes: nodes.iter().map(RedisServer::url).collect(),
+            redis: Some(levels.url()),
             // They were started just now, and for nobody else.
             restart_guard: RestartGuard::Off,
             contenders: arguments.repository.clone(),
@@ -81,6 +82,7 @@ async fn main() -> anyhow::Result<ExitCode> {
             clients: arguments.clients,
             rounds: arguments.rounds,
             measured: Duration::from_secs(arguments.seconds),
+            burst: bench::BURST,
         };
         println!("{}", bench::run(&plan).await?);
     }

@@ -18,6 +18,7 @@ mod database;
 mod goals;
 mod instance;
 mod orders;
+mod over_http;
 mod sheet;
 mod times;
 mod turn;
@@ -40,6 +41,8 @@ pub struct Plan {
     pub database: String,
     /// The lock nodes' URLs; needed by whoever takes leases.
     pub nodes: Vec<String>,
+    /// The URL of the Redis of resident levels; needed by that repository.
+    pub redis: Option<String>,
     /// Whether lock nodes that were restarted lately are kept out of votes.
     pub restart_guard: crate::config::RestartGuard,
     /// Who is measured.
@@ -52,7 +55,12 @@ pub struct Plan {
     pub rounds: usize,
     /// How long each turn is measured, after a time to warm up.
     pub measured: Duration,
+    /// How long those of bursts are; the goals are about [`BURST`].
+    pub burst: Duration,
 }
+
+/// How long bursts are.
+pub const BURST: Duration = Duration::from_secs(10);
 
 /// How long a turn runs before it is measured.
 pub const WARM_UP: Duration = Duration::from_millis(700);
@@ -73,7 +81,7 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Sheet> {
     let mut sheet = Sheet::new(server, plan);
     for &scene in &plan.scenes {
         for round in 1..=plan.rounds {
-            for &contender in &plan.contenders {
+            for &contender in plan.contenders.iter().filter(|contender| scene.has(**contender)) {
                 let turn = Turn { plan, scene, contender };
                 let measured = turn.run(&database).await?;
                 eprintln!("{scene}, round {round} of {}: {contender} {measured}", plan.rounds);

@@ -10,6 +10,11 @@
 //! | `stock_commit_seconds` | histogram | `repository` | time from COMMIT to its answer |
 //! | `stock_conflicts_total` | counter | `repository` | transactions given up because of other writers, and tried again |
 //! | `stock_handovers_total` | counter | `repository` | times a lease went on to the next batch without a round |
+//! | `stock_leases_total` | counter | `repository`, `end` | leases that did not end for want of work: `yielded` so that other instances get their turn, `stale` (the row had seen a larger token), `lost` before a commit |
+//! | `stock_alone_total` | counter | `repository` | times the requests of a record were taken out of a transaction, so that nobody else waits for its row |
+//! | `stock_settled_total` | counter | `repository` | commits whose answer was lost, and whose outcome was found out |
+//! | `stock_diverged_total` | counter | `repository` | records that were set apart because what was done to them in Redis does not follow from the database |
+//! | `stock_overloaded_total` | counter | `repository` | requests refused because too many waited already |
 //! | `stock_cache_reads_total` | counter | `level`: `local`, `redis`, `database` | reads by the level that answered |
 //! | `stock_cache_writes_total` | counter | `outcome`: `written`, `older`, `dropped` | records brought to Redis, refused there because it knew a newer one, or given up |
 //! | `stock_cache_invalidations_total` | counter | | hints of other instances that were heard |
@@ -29,18 +34,33 @@ pub struct Meters {
     commits: Histogram,
     conflicts: Counter,
     handovers: Counter,
+    yielded: Counter,
+    stale: Counter,
+    lost: Counter,
+    alone: Counter,
+    settled: Counter,
+    diverged: Counter,
+    overloaded: Counter,
 }
 
 impl Meters {
     /// Meters labelled with the kind of repository, bound to the recorder that is installed by now.
     #[must_use]
     pub fn new(repository: &'static str) -> Self {
+        let ended = |end: &'static str| counter!("stock_leases_total", "repository" => repository, "end" => end);
         Self {
             waits: histogram!("stock_wait_seconds", "repository" => repository),
             batches: histogram!("stock_batch_requests", "repository" => repository),
             commits: histogram!("stock_commit_seconds", "repository" => repository),
             conflicts: counter!("stock_conflicts_total", "repository" => repository),
             handovers: counter!("stock_handovers_total", "repository" => repository),
+            yielded: ended("yielded"),
+            stale: ended("stale"),
+            lost: ended("lost"),
+            alone: counter!("stock_alone_total", "repository" => repository),
+            settled: counter!("stock_settled_total", "repository" => repository),
+            diverged: counter!("stock_diverged_total", "repository" => repository),
+            overloaded: counter!("stock_overloaded_total", "repository" => repository),
         }
     }
 
@@ -53,6 +73,13 @@ impl Meters {
             commits: Histogram::noop(),
             conflicts: Counter::noop(),
             handovers: Counter::noop(),
+            yielded: Counter::noop(),
+            stale: Counter::noop(),
+            lost: Counter::noop(),
+            alone: Counter::noop(),
+            settled: Counter::noop(),
+            diverged: Counter::noop(),
+            overloaded: Counter::noop(),
         }
     }
 
@@ -80,6 +107,41 @@ impl Meters {
     /// A lease was used again for the next batch.
     pub fn handed_over(&self) {
         self.handovers.increment(1);
+    }
+
+    /// A lease was let go of although there was more to do, so that others get their turn.
+    pub fn yielded(&self) {
+        self.yielded.increment(1);
+    }
+
+    /// A lease's record had seen a larger token.
+    pub fn stale(&self) {
+        self.stale.increment(1);
+    }
+
+    /// A lease ended before a commit.
+    pub fn lost(&self) {
+        self.lost.increment(1);
+    }
+
+    /// Requests were taken out of a transaction, to be carried out alone.
+    pub fn alone(&self) {
+        self.alone.increment(1);
+    }
+
+    /// What has become of a commit was found out, although its answer was lost.
+    pub fn settled(&self) {
+        self.settled.increment(1);
+    }
+
+    /// A record was set apart, because it does not follow from the database.
+    pub fn diverged(&self) {
+        self.diverged.increment(1);
+    }
+
+    /// A request was refused because too many waited already.
+    pub fn overloaded(&self) {
+        self.overloaded.increment(1);
     }
 }
 

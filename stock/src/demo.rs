@@ -1,8 +1,9 @@
 //! A sale: simulated buyers rush one variant, and afterwards somebody counts.
 //!
 //! With nothing set it runs on nothing installed: five in-process lock nodes, which fail and return
-//! while it lasts, and a SQLite file that goes away with it. What buyers were told is compared with what the database says, so a unit sold
-//! twice, or lost, is seen.
+//! while it lasts, and a SQLite file that goes away with it. What buyers were told is compared with what the
+//! database says, so a unit sold twice, or lost, is seen. The same service that serves elsewhere shows it
+//! meanwhile, and lets visitors hurt the lock nodes.
 
 mod buyer;
 mod locks;
@@ -22,19 +23,21 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use self::buyer::Buyer;
-use self::locks::Locks;
+use self::locks::Weather;
 use self::progress::Progress;
 use self::report::{End, Report};
 use self::tally::Tally;
+use crate::assembly::{Instance, Purpose};
 #[cfg(doc)]
 use crate::config::ConfigError;
-use crate::config::{Config, RepositoryKind};
+use crate::config::{Config, RepositoryKind, ServiceConfig};
 use crate::log::Audit;
 use crate::operation::{Id, Quantity, StockKey};
+use crate::repository::StockRepository;
 use crate::repository::unguarded::Unguarded;
-use crate::repository::{Redlocked, RowLock, StockRepository};
+use crate::service::{LAST_STEPS, Place, Service, recorder};
 use crate::store::url::SqliteUrl;
-use crate::store::{self, DatabaseUrl, Store, StoreError};
+use crate::store::{self, DatabaseUrl, StoreError};
 
 /// How often the progress is brought up to date.
 const TICK: Duration = Duration::from_millis(100);
@@ -55,8 +58,8 @@ pub struct Sale {
     pub buyers: u64,
     /// How many units there are.
     pub stock: u64,
-    /// What keeps the buyers apart; `None` for nothing at all.
-    pub repository: Option<RepositoryKind>,
+    /// Whether anything keeps the buyers apart: what the configuration says, or nothing at all.
+    pub is_guarded: bool,
 }
 
 /// Holds a sale on what the configuration names, until it is over or `stop` is ready. Lock nodes that
@@ -81,9 +84,9 @@ pub async fn run(sale: Sale, config: &Config, stop: impl Future<Output = ()>) ->
         end,
         took: started.elapsed(),
         told: tally.snapshot(),
-        node_failures: shop.locks.as_ref().and_then(Locks::failures),
+        node_failures: shop.weather.as_ref().and_then(|weather| weather.failures(shop.instance.locks())),
         audit: shop.count().await,
-        logged: sale.repository.is_some(),
+        logged: sale.is_guarded,
     };
     shop.close().await;
     Ok(report)
@@ -92,10 +95,11 @@ pub async fn run(sale: Sale, config: &Config, stop: impl Future<Output = ()>) ->
 /// Everything a sale needs.
 struct Shop {
     key: StockKey,
-    database: DatabaseUrl,
-    store: Arc<dyn Store>,
+    instance: Arc<Instance>,
     repository: Arc<dyn StockRepository>,
-    locks: Option<Locks>,
+    service: Service,
+    /// What befalls the lock nodes, where the buyers need them.
+    weather: Option<Weather>,
     /// What keeps the buyers apart, for people.
     guard: String,
     /// The folder of the SQLite file, removed at the end.
@@ -104,26 +108,33 @@ struct Shop {
 
 impl Shop {
     async fn open(sale: Sale, config: &Config) -> anyhow::Result<Self> {
-        let locks = match sale.repository {
-            Some(RepositoryKind::Redlock) => Some(Locks::new(config)?),
-            _ => None,
-        };
+        recorder::install();
         let (database, folder) = database(config)?;
-        let store = store::open(&database).await.with_context(|| format!("{database} cannot be opened"))?;
-        store.migrate().await.with_context(|| format!("{database} cannot be migrated"))?;
-        let (repository, guard): (Arc<dyn StockRepository>, _) = match (sale.repository, &locks) {
-            (None, _) => (Arc::new(Unguarded::new(store.clone())), "nothing keeps them apart".into()),
-            (_, Some(locks)) => {
-                locks.ready().await?;
-                (Arc::new(Redlocked::new(store.clone(), locks.redlock.clone())), locks.to_string())
+        let kind = if sale.is_guarded { config.repository } else { Some(RepositoryKind::RowLock) };
+        let mut config = config.clone();
+        (config.database, config.migrate, config.repository) = (Some(database), true, kind);
+        let place = Place::take(&ServiceConfig { bind: ([127, 0, 0, 1], 0).into(), ..config.service.clone() }).await?;
+        let instance = Arc::new(Instance::open(&config, Purpose::Demo).await?);
+        let weather = instance.needs_locks().then(Weather::default);
+        if weather.is_some() {
+            locks::ready(instance.locks()).await?;
+        }
+        let (repository, guard) = match (sale.is_guarded, instance.kind()) {
+            (false, _) => {
+                let unguarded = Arc::new(Unguarded::new(instance.store().clone()));
+                (instance.observe(unguarded), "nothing keeps them apart".to_owned())
             }
-            _ => (Arc::new(RowLock::new(store.clone())), "row locks".into()),
+            (_, RepositoryKind::RowLock) => (instance.repository().clone(), "row locks".to_owned()),
+            (_, RepositoryKind::Redlock) => (instance.repository().clone(), locks::described(instance.locks())),
+            (_, RepositoryKind::Resident) => (instance.repository().clone(), "levels in Redis".to_owned()),
         };
         // A number of its own for each sale: the database may be one with real stock in it.
         let number = rand::random_range(1 << 40..1 << 53);
         let key = StockKey::new(number, 0)?;
         repository.create(Id::new(number)?, key, Quantity::new(sale.stock)?).await?;
-        Ok(Self { key, database, store, repository, locks, guard, _folder: folder })
+        let service = place.open(instance.clone(), Purpose::Demo);
+        eprintln!("control room: {}", service.url());
+        Ok(Self { key, instance, repository, service, weather, guard, _folder: folder })
     }
 
     /// Lets the buyers in, waits for the end, and sees the last one out.
@@ -161,32 +172,33 @@ impl Shop {
 
     /// What goes wrong with the lock nodes during the sale.
     async fn trouble(&self) -> Infallible {
-        match &self.locks {
-            Some(locks) => locks.fail_and_return().await,
+        match &self.weather {
+            Some(weather) => weather.strike(self.instance.locks()).await,
             None => std::future::pending().await,
         }
     }
 
     /// What the database says now.
     async fn count(&self) -> Result<Audit, String> {
-        match store::audit(self.store.as_ref(), self.key).await {
+        if let Some(resident) = self.instance.resident() {
+            resident.settle(GRACE).await.map_err(|error| error.to_string())?;
+        }
+        match store::audit(self.instance.store().as_ref(), self.key).await {
             Ok(Some(audit)) => Ok(audit),
             Ok(None) => Err("the record is gone".into()),
             Err(error) => Err(explain(&error)),
         }
     }
 
-    async fn close(&self) {
-        if let Some(locks) = &self.locks {
-            locks.redlock.close(Duration::from_secs(1)).await;
-        }
-        self.store.close().await;
+    async fn close(self) {
+        self.service.close().await;
+        self.instance.close(LAST_STEPS).await;
     }
 }
 
 impl fmt::Display for Shop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {}", self.guard, self.database)
+        write!(f, "{}, {}", self.guard, self.instance.database())
     }
 }
 

@@ -10,6 +10,7 @@
 //! that ([`Request::expire`](crate::request::Request::expire)): a payment that commits before counts,
 //! however late. What the order has paid for stays. A lock after that opens the hold anew.
 
+use crate::failpoint::planted;
 use crate::levels::{LevelsError, StockLevels};
 use crate::operation::{MAX_INTEGER, Operation, StockKey};
 use crate::request::{Change, ExpiresIn, OrderId};
@@ -100,6 +101,9 @@ pub struct Hold {
     pub state: HoldState,
     /// When what is locked may be unlocked.
     pub expiry: Expiry,
+    /// Whether what was locked of it was unlocked because it was not paid in time, and nothing has been locked since.
+    /// What had been paid by then is still held.
+    pub lapsed: bool,
 }
 
 impl Hold {
@@ -113,7 +117,12 @@ impl Hold {
     }
 
     /// The hold after an order's change; `None` for an order that held nothing before.
-    fn after(hold: Option<&Self>, stock_id: u64, order_id: &OrderId, change: &Change) -> Result<Self, Refusal> {
+    pub(crate) fn after(
+        hold: Option<&Self>,
+        stock_id: u64,
+        order_id: &OrderId,
+        change: &Change,
+    ) -> Result<Self, Refusal> {
         let (operation, quantity) = (change.operation, change.quantity.get());
         let Some(hold) = hold.filter(|hold| hold.state == HoldState::Open) else {
             return Self::open(hold, stock_id, order_id, change);
@@ -123,11 +132,10 @@ impl Hold {
         {
             return Err(Refusal::HoldChanged { order_id: order_id.clone() });
         }
-        let held = hold.held.apply(operation, quantity).ok_or_else(|| Refusal::HoldExceeded {
-            order_id: order_id.clone(),
-            held: hold.held.source(operation),
-            quantity,
-        })?;
+        let mut held = hold.held.apply(operation, quantity).ok_or_else(|| hold.exceeded(operation, quantity))?;
+        if change.ended_at.is_some() && planted("holds-kept-when-over") {
+            held = hold.held;
+        }
         let state = match (held == Held::default(), change.ended_at) {
             (false, _) => HoldState::Open,
             (true, None) => HoldState::Closed,
@@ -139,20 +147,27 @@ impl Hold {
             (_, Some(expires_in)) => Expiry::In(expires_in),
             (_, None) => hold.expiry,
         };
-        Ok(Self { held, state, expiry, ..hold.clone() })
+        let lapsed = change.ended_at.is_some() || (hold.lapsed && operation != Operation::Lock);
+        Ok(Self { held, state, expiry, lapsed, ..hold.clone() })
+    }
+
+    /// More was asked for than is held, or than is held any more.
+    fn exceeded(&self, operation: Operation, quantity: u64) -> Refusal {
+        let order_id = self.order_id.clone();
+        match operation {
+            Operation::Unlock | Operation::Reserve if self.lapsed => Refusal::HoldExpired { order_id },
+            _ => Refusal::HoldExceeded { order_id, held: self.held.source(operation), quantity },
+        }
     }
 
     /// The hold of an order that holds nothing: only a lock opens it.
     fn open(closed: Option<&Self>, stock_id: u64, order_id: &OrderId, change: &Change) -> Result<Self, Refusal> {
         if change.operation != Operation::Lock {
-            return Err(match closed.map(|hold| hold.state) {
+            return Err(match closed {
                 None => Refusal::HoldNotFound { order_id: order_id.clone() },
                 Some(_) if change.ended_at.is_some() => Refusal::HoldChanged { order_id: order_id.clone() },
-                Some(HoldState::Expired) => Refusal::HoldExpired { order_id: order_id.clone() },
-                Some(_) => {
-                    let quantity = change.quantity.get();
-                    Refusal::HoldExceeded { order_id: order_id.clone(), held: 0, quantity }
-                }
+                Some(hold) if hold.state == HoldState::Expired => Refusal::HoldExpired { order_id: order_id.clone() },
+                Some(hold) => hold.exceeded(change.operation, change.quantity.get()),
             });
         }
         Ok(Self {
@@ -163,6 +178,7 @@ impl Hold {
             held: Held { locked: change.quantity.get(), reserved: 0 },
             state: HoldState::Open,
             expiry: change.expires_in.map_or(Expiry::Never, Expiry::In),
+            lapsed: false,
         })
     }
 }

@@ -15,14 +15,18 @@
 //!
 //! Reading order: [`operation`] and [`request`] (what is asked for), [`levels`] and [`hold`] (what it
 //! does), [`record`], [`log`] (what was done), [`workbench`] (many requests in memory), [`store`]
-//! (where it is kept), [`repository`] (all of it together), [`error`], [`config`], [`demo`].
+//! (where it is kept), [`repository`] (all of it together), [`error`], [`config`], [`assembly`] (an instance
+//! made of all that), [`service`] (the instance over HTTP), [`demo`].
 
+pub mod assembly;
 pub mod bench;
 pub mod cache;
 pub mod config;
 pub mod contention;
 pub mod demo;
 pub mod error;
+mod failpoint;
+mod hint;
 pub mod hold;
 pub mod levels;
 pub mod log;
@@ -30,6 +34,7 @@ pub mod operation;
 pub mod record;
 pub mod repository;
 pub mod request;
+pub mod service;
 pub mod store;
 pub mod sweeper;
 pub mod timestamp;

@@ -216,6 +216,23 @@ impl StockKey {
     }
 }
 
+impl FromStr for StockKey {
+    type Err = InvalidStockKey;
+
+    /// `VARIANT/WAREHOUSE`, as in paths.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let numbers = text
+            .split_once('/')
+            .and_then(|(variant, warehouse)| Some((variant.parse().ok()?, warehouse.parse().ok()?)));
+        numbers.and_then(|(variant, warehouse)| Self::new(variant, warehouse).ok()).ok_or(InvalidStockKey)
+    }
+}
+
+/// A text that names no record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a record is named VARIANT/WAREHOUSE, such as 42/0, each from 0 to {MAX_INTEGER}")]
+pub struct InvalidStockKey;
+
 impl fmt::Display for StockKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "variant {} in warehouse {}", self.variant_id, self.warehouse_id)
@@ -250,6 +267,14 @@ mod tests {
         for operation in Operation::ALL {
             let allowed = nothing.for_operation(operation).is_ok();
             assert_eq!(allowed, operation == Operation::Reset, "{operation}");
+        }
+    }
+
+    #[test]
+    fn records_are_named_as_in_paths() {
+        assert_eq!("42/7".parse(), StockKey::new(42, 7).map_err(|_| InvalidStockKey));
+        for wrong in ["42", "42/", "/0", "-1/0", "42/0/1", "42 / 0", "9007199254740992/0"] {
+            assert_eq!(wrong.parse::<StockKey>(), Err(InvalidStockKey), "{wrong}");
         }
     }
 

@@ -39,7 +39,7 @@ pub struct StockRow {
 /// Levels that live in Redis: up to where they have been written back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Residence {
-    /// Raised whenever levels are loaded into Redis.
+    /// Which life in Redis it is: drawn whenever levels are loaded, and no other life has the same.
     pub epoch: u64,
     /// The last change of that epoch that has been written back.
     pub sequence: u64,

@@ -206,6 +206,8 @@ pub struct Request {
     pub request_id: Option<RequestId>,
     /// 1 to [`MAX_CHANGES`], applied one after another in this order; several may be of one record.
     pub changes: Vec<Change>,
+    /// Whether the id was made for it, so that nobody need look for it.
+    is_new: bool,
 }
 
 impl Request {
@@ -218,14 +220,20 @@ impl Request {
     /// Several changes, all or nothing.
     #[must_use]
     pub fn batch(changes: Vec<Change>) -> Self {
-        Self { request_id: None, changes }
+        Self { request_id: None, changes, is_new: false }
     }
 
     /// Under this id.
     #[must_use]
     pub fn id(mut self, request_id: RequestId) -> Self {
-        self.request_id = Some(request_id);
+        (self.request_id, self.is_new) = (Some(request_id), false);
         self
+    }
+
+    /// Its id; one is made if it has none, which is then known before the answer.
+    pub fn named(&mut self) -> &RequestId {
+        self.is_new |= self.request_id.is_none();
+        self.request_id.get_or_insert_with(RequestId::make)
     }
 
     /// Unlocks what a hold still has locked, because its time is over. Carried out once however many
@@ -250,14 +258,13 @@ impl Request {
     /// # Errors
     ///
     /// [`InvalidRequest`].
-    pub fn identify(self) -> Result<Identified, InvalidRequest> {
+    pub fn identify(mut self) -> Result<Identified, InvalidRequest> {
         if !(1..=MAX_CHANGES).contains(&self.changes.len()) {
             return Err(InvalidRequest::Changes { count: self.changes.len() });
         }
         self.changes.iter().try_for_each(Change::check)?;
-        let is_new = self.request_id.is_none();
-        let id = self.request_id.unwrap_or_else(RequestId::make);
-        Ok(Identified { id, is_new, changes: self.changes })
+        let id = self.named().clone();
+        Ok(Identified { id, is_new: self.is_new, changes: self.changes })
     }
 }
 
@@ -367,6 +374,16 @@ mod tests {
         let (first, second) = (RequestId::make(), RequestId::make());
         assert_ne!(first, second);
         assert_eq!(RequestId::new(first.as_str()).unwrap(), first);
+    }
+
+    #[test]
+    fn only_an_id_that_was_made_for_it_is_new() {
+        let change = Change::new(StockKey::new(1, 0).unwrap(), Operation::Add, Quantity::new(1).unwrap());
+        let mut request = Request::one(change);
+        let id = request.named().clone();
+        let identified = request.clone().identify().unwrap();
+        assert!(identified.is_new() && *identified.id() == id);
+        assert!(!request.id(id).identify().unwrap().is_new(), "somebody has chosen it");
     }
 
     #[test]

@@ -152,8 +152,9 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// [`StoreError`].
     fn residents(&self, after: Option<u64>, size: PageSize) -> BoxFuture<'_, Result<Page<StockRow>, StoreError>>;
 
-    /// Removes the oldest log entries up to the first one that was not written before this moment, at
-    /// most a page of them, and says how many there were. With them goes the memory of their requests.
+    /// Removes the oldest log entries up to the first one that was not written before this moment, about
+    /// a page of them, and says how many there were. With them goes the memory of their requests, of each
+    /// all or nothing: what is left of a request would be taken for another one.
     ///
     /// # Errors
     ///
@@ -174,6 +175,28 @@ pub trait Store: fmt::Debug + Send + Sync {
     ///
     /// [`StoreError`].
     fn adopt_lock_nodes<'a>(&'a self, mine: &'a LockNodes) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// The sweeper's turn among all instances on this database, for those who share no lock nodes; `None` while
+    /// somebody else has it. It ends with its connection, so whoever is stopped or killed does not keep it for long.
+    ///
+    /// Always granted where all instances are on one machine.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn sweeper_turn(&self) -> BoxFuture<'_, Result<Option<Turn>, StoreError>> {
+        Box::pin(async { Ok(Some(Turn::free())) })
+    }
+
+    /// Settings of the server under which it may forget what it has committed, when it or its machine fails: each with
+    /// its value and what is durable. Empty where commits are durable.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn forgetful_settings(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
 
     /// Writes levels over whatever is there: no lock, no version check, no log.
     ///
@@ -206,6 +229,13 @@ pub trait Transaction: Send {
     ///
     /// [`StoreError`].
     fn claim_free<'a>(&'a mut self, keys: &'a [StockKey]) -> BoxFuture<'a, Result<Vec<StockRow>, StoreError>>;
+
+    /// The rows of those of these keys that there are, as they were committed last. Takes no lock and waits for nobody.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn peek<'a>(&'a mut self, keys: &'a [StockKey]) -> BoxFuture<'a, Result<Vec<StockRow>, StoreError>>;
 
     /// The holds of these orders of these records, open or not.
     ///
@@ -278,6 +308,30 @@ pub trait Transaction: Send {
     fn rollback(self: Box<Self>) -> BoxFuture<'static, ()>;
 }
 
+/// What only one at a time has: see [`Store::sweeper_turn`]. Ends when it is dropped, too.
+pub struct Turn(BoxFuture<'static, ()>);
+
+impl Turn {
+    fn free() -> Self {
+        Self(Box::pin(async {}))
+    }
+
+    /// Gives it to the next one.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel-safe: it ends either way.
+    pub async fn end(self) {
+        self.0.await;
+    }
+}
+
+impl fmt::Debug for Turn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Turn").finish_non_exhaustive()
+    }
+}
+
 /// What creating a record led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Creation {
@@ -305,23 +359,55 @@ impl Creation {
 /// [`StoreError::Unavailable`] if it does not answer, with the cause; [`StoreError::TooOld`] if it
 /// lacks what is needed.
 pub async fn open(url: &DatabaseUrl) -> Result<Arc<dyn Store>, StoreError> {
-    open_with(url, None).await
+    open_with(url, Access::default()).await
 }
 
-/// Like [`open`], for writers who hold leases of at most `lease`: the server ends the transaction of a
-/// process that was stopped soon after its lease, and nobody waits long for a row that is locked all
-/// the same.
+/// Like [`open`], for writers who hold leases of at most `lease`.
 ///
 /// # Errors
 ///
 /// As [`open`].
 pub async fn open_for_leases(url: &DatabaseUrl, lease: Duration) -> Result<Arc<dyn Store>, StoreError> {
-    open_with(url, Some(lease)).await
+    open_with(url, Access { lease, writers: Writers::HoldLeases, ..Access::default() }).await
 }
 
-async fn open_with(url: &DatabaseUrl, lease: Option<Duration>) -> Result<Arc<dyn Store>, StoreError> {
+/// How a database is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    /// The longest lease that any instance takes, with this repository or another; 10 seconds unless set. Rows that a
+    /// process has locked are free again a second after that at the latest if it is stopped: the server ends its
+    /// transaction.
+    pub lease: Duration,
+    /// What keeps those who write apart; row locks unless set.
+    pub writers: Writers,
+    /// Most connections to a server; 32 unless set.
+    pub connections: u32,
+}
+
+/// What keeps those apart who write, and so how long they wait for a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writers {
+    /// Row locks alone: many may queue for one.
+    Queue,
+    /// Leases: a row that is locked all the same is somebody's who has none, or has lost it, so it is not waited for
+    /// long by those who have other rows to write.
+    HoldLeases,
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        Self { lease: Duration::from_secs(10), writers: Writers::Queue, connections: 32 }
+    }
+}
+
+/// Opens the database a URL names, to be used like this.
+///
+/// # Errors
+///
+/// As [`open`].
+pub async fn open_with(url: &DatabaseUrl, access: Access) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match url {
-        DatabaseUrl::MySql(url) => Arc::new(SqlStore(MySqlBackend::open(url, lease).await?)),
+        DatabaseUrl::MySql(url) => Arc::new(SqlStore(MySqlBackend::open(url, access).await?)),
         DatabaseUrl::Sqlite(url) => Arc::new(SqlStore(SqliteBackend::open(url).await?)),
     })
 }

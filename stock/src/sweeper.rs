@@ -1,7 +1,8 @@
 //! Ends holds whose time is over.
 //!
-//! One instance at a time sweeps, by a Redlock lease that every pass takes anew. The lease only saves
-//! work: what a sweeper sends is the same request whoever sends it, named after the hold and its end, and
+//! One instance at a time sweeps, by a Redlock lease that every pass takes anew. Instances that share a
+//! database and no lock nodes (row locks need none) take turns by a lock of the database's. The lease only
+//! saves work: what a sweeper sends is the same request whoever sends it, named after the hold and its end, and
 //! is refused once the hold is no longer as it was listed. Two sweepers at once, one that was stopped in
 //! the middle of a pass and goes on an hour later, or a payment that comes at the same moment, can
 //! therefore neither end a hold twice nor end one that was paid or prolonged.
@@ -31,9 +32,18 @@ const AT_ONCE: usize = 16;
 #[derive(Debug, Clone)]
 pub struct Sweeper {
     repository: Arc<dyn StockRepository>,
-    redlock: Redlock,
+    turns: Turns,
     every: Duration,
     page: PageSize,
+}
+
+/// What keeps sweepers apart.
+#[derive(Debug, Clone)]
+enum Turns {
+    /// A lease on the lock nodes that all instances share.
+    Leases(Redlock),
+    /// The database, where they share nothing else.
+    Database,
 }
 
 /// What a pass has done.
@@ -60,7 +70,7 @@ pub enum SweepError {
     /// The lock nodes did not grant a lease.
     #[error("the sweeper has no lease")]
     Locks(#[source] RunError),
-    /// Expired holds could not be listed.
+    /// Expired holds could not be listed, or the database did not say whose turn it is.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
 }
@@ -69,7 +79,13 @@ impl Sweeper {
     /// A sweeper that looks once a second, a hundred holds a page.
     #[must_use]
     pub fn new(repository: Arc<dyn StockRepository>, redlock: Redlock) -> Self {
-        Self { repository, redlock, every: Duration::from_secs(1), page: PageSize::default() }
+        Self { repository, turns: Turns::Leases(redlock), every: Duration::from_secs(1), page: PageSize::default() }
+    }
+
+    /// The same for an instance that shares no lock nodes with the others: the database says whose turn it is.
+    #[must_use]
+    pub fn by_database(repository: Arc<dyn StockRepository>) -> Self {
+        Self { repository, turns: Turns::Database, every: Duration::from_secs(1), page: PageSize::default() }
     }
 
     /// How long it rests after a pass; one second unless set.
@@ -92,6 +108,8 @@ impl Sweeper {
     ///
     /// May be dropped at any time; the lease is released.
     pub async fn run(&self) -> Infallible {
+        // Lock nodes may be away for long: that is said once.
+        let mut is_failing = false;
         loop {
             let outcome = self.sweep().await;
             let name = match &outcome {
@@ -101,11 +119,16 @@ impl Sweeper {
                 Err(_) => "failed",
             };
             counter!("stock_sweeps_total", "outcome" => name).increment(1);
-            match outcome {
-                Ok(swept) if swept != Swept::default() => tracing::debug!(?swept, "expired holds"),
-                Ok(_) | Err(SweepError::Elsewhere) => {}
-                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "a pass over expired holds"),
+            let failed = outcome.as_ref().err().filter(|error| !matches!(error, SweepError::Elsewhere));
+            match (&outcome, failed) {
+                (_, Some(error)) if !is_failing => {
+                    tracing::warn!(error = error as &dyn std::error::Error, "expired holds are not swept");
+                }
+                (_, None) if is_failing => tracing::info!("expired holds are swept again"),
+                (Ok(swept), _) if *swept != Swept::default() => tracing::debug!(?swept, "expired holds"),
+                _ => {}
             }
+            is_failing = failed.is_some();
             tokio::time::sleep(self.every).await;
         }
     }
@@ -121,7 +144,20 @@ impl Sweeper {
     /// As [`run`](Self::run).
     pub async fn sweep(&self) -> Result<Swept, SweepError> {
         let tally = Tally::default();
-        let pass = self.redlock.try_lock(LOCK).run(async |_| self.pass(&tally).await).await;
+        match &self.turns {
+            Turns::Leases(redlock) => self.sweep_by_lease(redlock, &tally).await,
+            Turns::Database => {
+                let turn = self.repository.store().sweeper_turn().await.map_err(RepositoryError::from)?;
+                let turn = turn.ok_or(SweepError::Elsewhere)?;
+                let pass = self.pass(&tally).await;
+                turn.end().await;
+                pass.map(|()| tally.swept())
+            }
+        }
+    }
+
+    async fn sweep_by_lease(&self, redlock: &Redlock, tally: &Tally) -> Result<Swept, SweepError> {
+        let pass = redlock.try_lock(LOCK).run(async |_| self.pass(tally).await).await;
         match pass {
             Ok(outcome) => outcome.map(|()| tally.swept()),
             Err(RunError::Lock(LockError::Contended { .. })) => Err(SweepError::Elsewhere),

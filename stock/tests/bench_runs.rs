@@ -21,39 +21,50 @@ fn bench(database: &str, nodes: &[RedisServer], args: &[&str]) -> Command {
     command
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_contender_is_measured_and_counted() {
-    let (nodes, backend) = tokio::join!(RedisServer::fleet(3), Backend::shared());
-    let nodes = nodes.unwrap();
+/// Measures everybody in these scenes for a moment; the sheet, which has so many rows.
+async fn measure(scenes: &str, rows: usize) -> (String, Value) {
+    let (nodes, levels, backend) = tokio::join!(RedisServer::fleet(3), RedisServer::start(), Backend::shared());
+    let (nodes, levels) = (nodes.unwrap(), levels.unwrap());
     let folder = tempfile::TempDir::new().unwrap();
     let json = folder.path().join("sheet.json");
-    let args = [
-        "--clients",
-        "8",
-        "--rounds",
-        "1",
-        "--seconds",
-        "1",
-        "--scene",
-        "hot,many,hot-2",
-        "--json",
-        json.to_str().unwrap(),
-    ];
-    let output = bench(&backend.url, &nodes, &args).output().await.unwrap();
-    let everything =
-        format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{everything}");
-    for part in ["| one record", "| 200 records", "2 instances", "row-lock", "redlock", "conditional-update", "reached"]
-    {
-        assert!(everything.contains(part), "{part} is missing in {everything}");
-    }
+    let everybody = "row-lock,redlock,resident,conditional-update";
+    let args = ["--clients", "4", "--rounds", "1", "--seconds", "1", "--burst-seconds", "1"];
+    let args = [&args[..], &["--repository", everybody, "--scene", scenes, "--json", json.to_str().unwrap()]].concat();
+    let mut command = bench(&backend.url, &nodes, &args);
+    command.env("REDIS_HOST", levels.addr().ip().to_string()).env("REDIS_PORT", levels.port().to_string());
+    let output = command.output().await.unwrap();
+    let said = format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}");
     let sheet: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
-    let rows = sheet["rows"].as_array().unwrap();
-    assert_eq!(rows.len(), 9, "{sheet:#}");
-    for row in rows {
+    let measured = sheet["rows"].as_array().unwrap();
+    assert_eq!(measured.len(), rows, "{sheet:#}");
+    for row in measured {
         let round = &row["rounds"][0];
         assert!(round["rate"].as_f64().unwrap() > 1.0 && round["failed"] == 0, "{row:#}");
     }
+    (said, sheet)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_contender_is_measured_and_counted() {
+    let (said, _) = measure("hot,many,hot-2,hot-4", 16).await;
+    for part in ["| one record", "| 200 records", "2 instances", "4 instances", "row-lock", "redlock", "reached"] {
+        assert!(said.contains(part), "{part} is missing in {said}");
+    }
+    for part in ["resident", "conditional-update"] {
+        assert!(said.contains(part), "{part} is missing in {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scenes_of_some_contenders_are_measured_too() {
+    // All four alone; redlock and resident in a burst; redlock and row-lock over HTTP.
+    let (said, _) = measure("alone,burst,burst-no-ids,http", 4 + 2 + 2 + 2).await;
+    for part in ["one client", "a burst", "ids made here", "over HTTP"] {
+        assert!(said.contains(part), "{part} is missing in {said}");
+    }
+    let scenes = stock::bench::Scene::ALL.map(|(name, _)| name);
+    assert_eq!(scenes, ["hot", "many", "hot-2", "hot-4", "alone", "burst", "burst-no-ids", "http"], "none is left out");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,7 @@ use backends::{Backend, sim_locks};
 use stock::operation::{Operation, StockKey};
 use stock::repository::{Redlocked, RowLock, StockRepository, suite};
 use stock::request::{Change, Request, RequestId};
-use stock::store::{self, Store};
+use stock::store::{self, Access, Store, Writers};
 use testkit::Proxy;
 
 const CLIENTS: usize = 8;
@@ -41,12 +41,13 @@ async fn lock_for_a_while(repository: Arc<dyn StockRepository>, key: StockKey, w
     (locked, unknown)
 }
 
-async fn answers_hold(over: impl Fn(Arc<dyn Store>) -> Arc<dyn StockRepository>, with_id: bool) {
+async fn answers_hold(writers: Writers, over: impl Fn(Arc<dyn Store>) -> Arc<dyn StockRepository>, with_id: bool) {
     let backend = Backend::mariadb().await;
     let proxy = Proxy::start(backend.server().addr()).await;
     let direct = backend.server().port().to_string();
     let url = backend.url.replace(&direct, &proxy.addr().port().to_string());
-    let repository = over(store::open(&url.parse().unwrap()).await.unwrap());
+    let access = Access { writers, ..Access::default() };
+    let repository = over(store::open_with(&url.parse().unwrap(), access).await.unwrap());
     let key = suite::make(repository.as_ref(), 1_000_000).await;
     let clients = (0..CLIENTS).map(|_| tokio::spawn(lock_for_a_while(repository.clone(), key, with_id)));
     let clients: Vec<_> = clients.collect();
@@ -74,20 +75,20 @@ async fn answers_hold(over: impl Fn(Arc<dyn Store>) -> Arc<dyn StockRepository>,
 
 #[tokio::test(flavor = "multi_thread")]
 async fn row_lock_answers_hold_without_ids() {
-    answers_hold(|store| Arc::new(RowLock::new(store)), false).await;
+    answers_hold(Writers::Queue, |store| Arc::new(RowLock::new(store)), false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn row_lock_answers_hold_with_ids() {
-    answers_hold(|store| Arc::new(RowLock::new(store)), true).await;
+    answers_hold(Writers::Queue, |store| Arc::new(RowLock::new(store)), true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redlock_answers_hold_without_ids() {
-    answers_hold(|store| Arc::new(Redlocked::new(store, sim_locks())), false).await;
+    answers_hold(Writers::HoldLeases, |store| Arc::new(Redlocked::new(store, sim_locks())), false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redlock_answers_hold_with_ids() {
-    answers_hold(|store| Arc::new(Redlocked::new(store, sim_locks())), true).await;
+    answers_hold(Writers::HoldLeases, |store| Arc::new(Redlocked::new(store, sim_locks())), true).await;
 }

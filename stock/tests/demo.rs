@@ -2,12 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-#[path = "support/backends.rs"]
-mod backends;
-
 use std::process::{Command, Output};
 
-use backends::Backend;
 use testkit::{RedisServer, SqlServer};
 use tokio::io::AsyncBufReadExt as _;
 
@@ -138,19 +134,60 @@ async fn container_demo_on_mysql9() {
     assert_oversold(&demo(&["--no-lock", "--seconds", "3"], &variables).await);
 }
 
-/// The suite on MySQL, whose dialect differs from MariaDB's in places.
-#[tokio::test(flavor = "multi_thread")]
-async fn container_repository_on_mysql9() {
-    let backend = Backend::on(SqlServer::container_mysql9().await.unwrap()).await;
-    stock::repository::suite::check(backend.row_lock(), backend.store.clone()).await;
-}
-
 #[tokio::test]
 async fn the_time_limit_ends_the_sale_with_a_table() {
     let output = demo(&["--seconds", "1", "--stock", "1000000000"], &[]).await;
     assert_eq!(output.status.code(), Some(0), "{}", everything(&output));
     assert!(everything(&output).contains("Time was up after "), "{}", everything(&output));
     assert_eq!(figure(&output, "oversold"), "0");
+}
+
+/// What is shown is the sale that goes on, and what visitors do to its lock nodes does it no harm.
+#[tokio::test]
+async fn the_control_room_answers_while_it_sells() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stock"));
+    command.args(["demo", "--seconds", "6", "--stock", "1000000000"]);
+    unset(&mut command);
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut child = tokio::process::Command::from(command).kill_on_drop(true).spawn().unwrap();
+    let mut lines = tokio::io::BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut said = String::new();
+    let url = loop {
+        let line = lines.next_line().await.unwrap().unwrap_or_else(|| panic!("no address in {said}"));
+        if let Some(url) = line.strip_prefix("control room: ") {
+            break url.to_owned();
+        }
+        said.push_str(&line);
+    };
+    let visit = async {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::new();
+        let page = client.get(&url).send().await.unwrap().text().await.unwrap();
+        assert!(page.contains("<title>Control room</title>"), "{page}");
+        let look = async || -> serde_json::Value {
+            client.get(format!("{url}/v1/room")).send().await.unwrap().json().await.unwrap()
+        };
+        testkit::eventually(std::time::Duration::from_secs(5), async || {
+            let room = look().await;
+            room["operations"]["per_second"].as_f64().unwrap() > 0.0 && room["records"][0]["version"].as_u64() > Some(0)
+        })
+        .await;
+        assert_eq!(look().await["nodes"].as_array().unwrap().len(), 5);
+        let stopped = client.post(format!("{url}/v1/room/nodes/1/stop")).send().await.unwrap();
+        assert_eq!(stopped.status(), 204);
+        testkit::eventually(std::time::Duration::from_secs(3), async || look().await["nodes"][0]["state"] == "hung")
+            .await;
+    };
+    let rest = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            said.push_str(&line);
+        }
+    };
+    let ((), (output, ())) = tokio::join!(visit, async { tokio::join!(child.wait_with_output(), rest) });
+    let output = Output { stderr: said.into_bytes(), ..output.unwrap() };
+    assert_eq!(output.status.code(), Some(0), "{}", everything(&output));
+    assert_eq!((figure(&output, "oversold"), figure(&output, "database")), ("0".to_owned(), "agrees".to_owned()));
+    assert!(reqwest::get(&url).await.is_err(), "it ends with the sale");
 }
 
 #[cfg(unix)]
@@ -212,7 +249,7 @@ async fn bad_values_are_refused_with_what_is_allowed() {
         (&["--seconds", "0"], &[], &["--seconds", "1..=3600"]),
         (&["--stock", "1000000001"], &[], &["--stock", "1..=1000000000"]),
         (&["--stock", "-5"], &[], &["'-5'"]),
-        (&["--repository", "hope"], &[], &["--repository", "'hope'", "row-lock and redlock"]),
+        (&["--repository", "hope"], &[], &["--repository", "'hope'", "row-lock, redlock and resident"]),
         (&["--no-lock", "--repository", "redlock"], &[], &["cannot be used with"]),
         (&[], &[("STOCK_REPOSITORY", "hope")], &["STOCK_REPOSITORY", "`hope`", "row-lock"]),
         (&[], &[("REDLOCK_RESTART_GUARD", "soon")], &["REDLOCK_RESTART_GUARD", "`soon`", "max-ttl, off and whole"]),

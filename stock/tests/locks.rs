@@ -21,7 +21,7 @@ const SOON: Duration = Duration::from_millis(200);
 async fn a_lock_held_by_somebody_else_is_contention() {
     let backend = Backend::sqlite().await;
     let redlock = sim_locks();
-    let repository = Redlocked::new(backend.store.clone(), redlock.clone()).wait(SOON);
+    let repository = Redlocked::new(backend.leased.clone(), redlock.clone()).wait(SOON);
     let key = suite::make(&repository, 10).await;
     let held = redlock.lock(key.lock_key()).await.unwrap();
     let error = repository.change(Change::new(key, Operation::Lock, suite::quantity(1))).await.unwrap_err();
@@ -35,7 +35,7 @@ async fn a_lock_held_by_somebody_else_is_contention() {
 async fn lock_nodes_that_are_down_are_no_contention() {
     let (nodes, backend) = tokio::join!(RedisServer::fleet(3), Backend::sqlite());
     let nodes = nodes.unwrap();
-    let repository = Redlocked::new(backend.store.clone(), locks(&nodes)).wait(SOON);
+    let repository = Redlocked::new(backend.leased.clone(), locks(&nodes)).wait(SOON);
     let key = suite::make(&repository, 1_000_000).await;
     repository.change(Change::new(key, Operation::Lock, suite::quantity(1))).await.unwrap();
 
@@ -70,7 +70,7 @@ async fn a_lease_that_ran_out_before_the_commit_writes_nothing() {
         .restart_guard(RestartGuard::Off)
         .build()
         .unwrap();
-    let repository = Redlocked::new(backend.store.clone(), short).wait(Duration::from_secs(2));
+    let repository = Redlocked::new(backend.leased.clone(), short).wait(Duration::from_secs(2));
     let key = suite::make(&repository, 10).await;
     let mut holder = backend.store.begin().await.unwrap();
     assert_eq!(holder.claim(&[key]).await.unwrap().len(), 1);

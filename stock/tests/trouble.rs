@@ -5,14 +5,19 @@
 #[path = "support/backends.rs"]
 mod backends;
 
-use backends::{Backend, migrated};
-use stock::operation::{Id, Operation, Quantity};
-use stock::repository::{RowLock, StockRepository, suite};
+use std::io::{Seek as _, SeekFrom, Write as _};
+use std::sync::Arc;
+
+use backends::{Backend, migrated, sim_locks};
+use stock::config::LEASE;
+use stock::operation::{Id, Operation, Quantity, StockKey};
+use stock::repository::{Redlocked, RowLock, StockRepository, suite};
 use stock::request::{Change, OrderId, Request, RequestId};
-use stock::store::{self, DatabaseUrl, PageSize, StoreError};
+use stock::store::{self, Access, DatabaseUrl, PageSize, StoreError, Writers};
+use stock::workbench::Workbench;
 use testkit::SqlServer;
 
-fn lock(key: stock::operation::StockKey, units: u64) -> Change {
+fn lock(key: StockKey, units: u64) -> Change {
     Change::new(key, Operation::Lock, suite::quantity(units))
 }
 
@@ -29,37 +34,12 @@ fn what_cannot_be_asked_for_is_named() {
     }
 }
 
-/// The disk fills up in the middle of a rush: nothing is half done, and what was answered is there.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_full_database_is_named_and_nothing_is_half_done() {
-    let server = SqlServer::builder()
-        .arg("--innodb-file-per-table=0")
-        .arg("--innodb-data-file-path=ibdata1:12M:autoextend:max:16M")
-        .start()
-        .await
-        .unwrap();
-    let backend = Backend::on(server).await;
-    let repository = backend.row_lock();
-    let key = suite::make(repository.as_ref(), 100_000).await;
-    let mut answered = 0;
-    let error = loop {
-        match repository.apply(Request::batch(vec![lock(key, 1); 200])).await {
-            Ok(answer) => answered += answer.records.len() as u64,
-            Err(error) => break error,
-        }
-        assert!(answered < 100_000, "it does not fill up");
-    };
-    assert_eq!(error.code(), "store_full", "{error:?}");
-    let audit = suite::explained(backend.store.as_ref(), key).await;
-    assert_eq!((audit.record.version, audit.record.levels.locked()), (answered, answered));
-}
-
 /// Where the tables are missing, or not those of this version, that is what the error says.
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_of_another_version_are_named() {
     for backend in [Backend::sqlite().await, Backend::mariadb().await] {
         backend.store.check_schema().await.unwrap();
-        let (repository, key) = (backend.row_lock(), suite::make(backend.row_lock().as_ref(), 1).await);
+        let (repositories, key) = (both(&backend), suite::make(backend.row_lock().as_ref(), 1).await);
         backend.by_hand("DELETE FROM _sqlx_migrations WHERE version = 4").await;
         let error = backend.store.check_schema().await.unwrap_err();
         assert!(matches!(error, StoreError::OlderSchema { missing: 4 }), "{error:?}");
@@ -69,14 +49,41 @@ async fn tables_of_another_version_are_named() {
         let error = backend.store.check_schema().await.unwrap_err();
         assert!(matches!(error, StoreError::NewerSchema(_)), "{error:?}");
 
-        backend.by_hand("ALTER TABLE product_stock_logs RENAME COLUMN position TO place").await;
-        let error = repository.change(lock(key, 1)).await.unwrap_err();
-        assert_eq!(error.code(), "store_schema", "{error:?}");
-        backend.by_hand("DROP TABLE product_stock_logs").await;
-        let error = repository.change(lock(key, 1)).await.unwrap_err();
-        assert_eq!(error.code(), "store_schema", "{error:?}");
-        assert_eq!(repository.get(key).await.unwrap().version, 0);
+        for missing in
+            ["ALTER TABLE product_stock_logs RENAME COLUMN position TO place", "DROP TABLE product_stock_logs"]
+        {
+            backend.by_hand(missing).await;
+            for repository in &repositories {
+                let error = repository.change(lock(key, 1)).await.unwrap_err();
+                assert_eq!(error.code(), "store_schema", "{error:?}");
+            }
+        }
+        assert_eq!(repositories[0].get(key).await.unwrap().version, 0);
     }
+}
+
+/// Both repositories that write to the database.
+fn both(backend: &Backend) -> [Arc<dyn StockRepository>; 2] {
+    [backend.row_lock(), backend.redlocked(&sim_locks())]
+}
+
+/// A database that is dropped in the middle of a sale is missing, for whoever has a connection and whoever comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_was_dropped_is_named() {
+    let backend = Backend::mariadb().await;
+    let (repositories, key) = (both(&backend), suite::make(backend.row_lock().as_ref(), 10).await);
+    for repository in &repositories {
+        repository.change(lock(key, 1)).await.unwrap();
+    }
+    let name = backend.url.rsplit('/').next().unwrap();
+    backend.server().query("", &format!("DROP DATABASE {name}")).await.unwrap();
+    for repository in &repositories {
+        let error = repository.change(lock(key, 1)).await.unwrap_err();
+        assert_eq!(error.code(), "store_schema", "{error:?}");
+    }
+    let error = store::open(&backend.url.parse().unwrap()).await.unwrap_err();
+    assert!(matches!(error, StoreError::MissingDatabase(_)), "{error:?}");
+    assert!(error.to_string().contains("does not exist"), "{error}");
 }
 
 /// A server that turns read-only in the middle of a sale.
@@ -87,13 +94,52 @@ async fn a_server_that_turns_read_only_is_named() {
         backend.server().query("", sql).await.unwrap();
     }
     let url: DatabaseUrl = backend.url.replace("root@", "clerk:hush@").parse().unwrap();
-    let repository = RowLock::new(store::open(&url).await.unwrap());
-    let key = suite::make(&repository, 10).await;
-    repository.change(lock(key, 1)).await.unwrap();
+    let row_lock = RowLock::new(store::open(&url).await.unwrap());
+    let redlocked = Redlocked::new(store::open_for_leases(&url, LEASE).await.unwrap(), sim_locks());
+    let repositories: [&dyn StockRepository; 2] = [&row_lock, &redlocked];
+    let key = suite::make(&row_lock, 10).await;
+    for repository in repositories {
+        repository.change(lock(key, 1)).await.unwrap();
+    }
     backend.server().query("", "SET GLOBAL read_only = 1").await.unwrap();
-    let error = repository.change(lock(key, 1)).await.unwrap_err();
-    assert_eq!(error.code(), "store_read_only", "{error:?}");
-    assert_eq!(suite::explained(backend.store.as_ref(), key).await.record.version, 1);
+    for repository in repositories {
+        let error = repository.change(lock(key, 1)).await.unwrap_err();
+        assert_eq!(error.code(), "store_read_only", "{error:?}");
+    }
+    assert_eq!(suite::explained(backend.store.as_ref(), key).await.record.version, 2);
+}
+
+/// A file that may be read and not written. Root may write whatever the file's permissions say, so it is the file
+/// itself that asks for a newer SQLite to be written by.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_read_only_is_named() {
+    let backend = Backend::sqlite().await;
+    let key = suite::make(backend.row_lock().as_ref(), 10).await;
+    backend.store.close().await;
+    let mut file = std::fs::OpenOptions::new().write(true).open(backend.url.strip_prefix("sqlite:").unwrap()).unwrap();
+    file.seek(SeekFrom::Start(18)).unwrap();
+    file.write_all(&[3]).unwrap();
+    drop(file);
+    let store = store::open(&backend.url.parse().unwrap()).await.unwrap();
+    let row_lock = RowLock::new(store.clone());
+    let redlocked = Redlocked::new(store.clone(), sim_locks());
+    let repositories: [&dyn StockRepository; 2] = [&row_lock, &redlocked];
+    for repository in repositories {
+        let error = repository.change(lock(key, 1)).await.unwrap_err();
+        assert_eq!(error.code(), "store_read_only", "{error:?}");
+        assert_eq!(repository.get(key).await.unwrap().version, 0);
+    }
+}
+
+/// A server that is too old is refused before anything is done there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_too_old_is_named() {
+    let server = SqlServer::builder().arg("--version=10.5.29-MariaDB").start().await.unwrap();
+    for access in [Access::default(), Access { writers: Writers::HoldLeases, ..Access::default() }] {
+        let error = store::open_with(&server.url("test").parse().unwrap(), access).await.unwrap_err();
+        assert!(matches!(&error, StoreError::TooOld { found, .. } if found.contains("10.5.29")), "{error:?}");
+        assert_eq!(error.code(), "store_too_old");
+    }
 }
 
 /// A record whose levels live in Redis belongs to the repository that goes there.
@@ -169,14 +215,65 @@ async fn check_pruning(backend: &Backend) {
     repository.change(lock(keys[0], 1)).await.unwrap();
     let newest = repository.logs(keys[0], None, PageSize::clamped(1)).await.unwrap().items.remove(0);
 
+    // A page of one entry; but what was left of the request would be taken for another one.
     let prune = || backend.store.prune_logs(newest.created_at, PageSize::clamped(1));
-    assert_eq!((prune().await.unwrap(), prune().await.unwrap(), prune().await.unwrap()), (1, 1, 0));
+    assert_eq!((prune().await.unwrap(), prune().await.unwrap()), (2, 0));
     for (key, entries) in keys.into_iter().zip([1, 0]) {
         let audit = suite::explained(backend.store.as_ref(), key).await;
         assert_eq!((audit.pruned_version, audit.log.entries), (1, entries));
     }
     assert!(!repository.apply(request).await.unwrap().replayed, "nobody remembers it");
     suite::explained(backend.store.as_ref(), keys[0]).await;
+}
+
+/// A transaction's requests lie between each other in the log. While it is pruned page by page, each of them is
+/// remembered or forgotten, and never taken for another one.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_is_pruned_in_parts() {
+    for backend in [Backend::sqlite().await, Backend::mariadb().await] {
+        let mut keys = Vec::new();
+        for _ in 0..4 {
+            keys.push(suite::make(backend.row_lock().as_ref(), 1_000).await);
+        }
+        keys.sort_unstable();
+        let mut requests = Vec::new();
+        for _ in 0..5 {
+            let both = [[keys[0], keys[2]], [keys[1], keys[3]]];
+            let both = both.map(|keys| Request::batch(keys.map(|key| lock(key, 1)).into()).id(RequestId::make()));
+            together(backend.store.as_ref(), &keys, &both).await;
+            requests.extend(both);
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        backend.row_lock().change(lock(keys[0], 1)).await.unwrap();
+        let newest = backend.row_lock().logs(keys[0], None, PageSize::clamped(1)).await.unwrap().items.remove(0);
+
+        for pages in 1..=5 {
+            let page = backend.store.prune_logs(newest.created_at, PageSize::clamped(1)).await.unwrap();
+            assert_eq!(page, 4, "the whole of page {pages}");
+            for key in &keys {
+                suite::explained(backend.store.as_ref(), *key).await;
+            }
+            for (number, request) in requests.iter().enumerate() {
+                let id = request.request_id.clone().unwrap();
+                let left = backend.store.find_requests(&[id]).await.unwrap().len();
+                assert_eq!(left, if number < pages * 2 { 0 } else { 2 });
+            }
+        }
+        assert_eq!(backend.store.prune_logs(newest.created_at, PageSize::clamped(1)).await.unwrap(), 0);
+    }
+}
+
+/// Carries requests out in one transaction.
+async fn together(store: &dyn store::Store, keys: &[StockKey], requests: &[Request]) {
+    let (mut transaction, mut bench) = (store.begin().await.unwrap(), Workbench::new());
+    transaction.claim(keys).await.unwrap().into_iter().for_each(|row| bench.put_row(row, None));
+    for request in requests {
+        bench.apply(&request.clone().identify().unwrap()).unwrap();
+    }
+    let writes = bench.into_writes();
+    transaction.write(&writes.rows).await.unwrap();
+    transaction.append(&writes.entries).await.unwrap();
+    transaction.commit().await.unwrap();
 }
 
 /// Instances that lock elsewhere find out, and a set that really changes is adopted.
@@ -205,7 +302,6 @@ async fn records_are_listed_page_by_page() {
 }
 
 async fn check_listing(backend: &Backend) {
-    use stock::operation::StockKey;
     use stock::store::Filter;
 
     let (repository, product) = (backend.row_lock(), Id::new(5).unwrap());

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use redlock::Redlock;
@@ -10,9 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use super::conditional::Conditional;
 use super::orders::Orders;
+use super::over_http::OverHttp;
 use crate::config::{ConfigError, RepositoryKind};
-use crate::repository::{Redlocked, RowLock, StockRepository};
-use crate::store::{self, DatabaseUrl};
+use crate::repository::resident::ResidentConfig;
+use crate::repository::{Redlocked, Resident, RowLock, StockRepository};
+use crate::store::{self, Access, DatabaseUrl, Writers};
 
 /// A repository, or what people would write by hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,14 +37,72 @@ impl Contender {
     /// # Errors
     ///
     /// A database or lock nodes that cannot be used.
-    pub(super) async fn open(self, orders: &Orders) -> anyhow::Result<Arc<dyn StockRepository>> {
+    pub(super) async fn open(self, orders: &Orders) -> anyhow::Result<Opened> {
         let url: DatabaseUrl = orders.database.parse()?;
-        let store = store::open(&url).await.with_context(|| format!("{url} cannot be opened"))?;
-        Ok(match self {
-            Self::Conditional => Arc::new(Conditional::new(&url, store)?),
-            Self::Repository(RepositoryKind::RowLock) => Arc::new(RowLock::new(store)),
-            Self::Repository(RepositoryKind::Redlock) => Arc::new(Redlocked::new(store, locks(orders).await?)),
+        // As an instance in production has it.
+        let writers = match self {
+            Self::Repository(RepositoryKind::Redlock) => Writers::HoldLeases,
+            _ => Writers::Queue,
+        };
+        let access = Access { writers, ..Access::default() };
+        let store = store::open_with(&url, access).await.with_context(|| format!("{url} cannot be opened"))?;
+        let kind = match self {
+            Self::Repository(kind) => kind,
+            Self::Conditional => return Ok(Opened::Plain(Arc::new(Conditional::new(&url, store)?))),
+        };
+        if orders.http {
+            return Ok(Opened::Http(Box::new(OverHttp::open(kind, orders, store).await?)));
+        }
+        Ok(match kind {
+            RepositoryKind::RowLock => Opened::Plain(Arc::new(RowLock::new(store))),
+            RepositoryKind::Redlock => {
+                let redlock = locks(orders).await?;
+                Opened::Redlock(Redlocked::new(store, redlock.clone()), redlock)
+            }
+            RepositoryKind::Resident => {
+                let redis = orders.redis.as_deref().context("there is no Redis for resident levels")?;
+                let resident = Resident::open(store, locks(orders).await?, ResidentConfig::new(redis)).await?;
+                Opened::Resident(Arc::new(resident))
+            }
         })
+    }
+}
+
+/// A contender that can begin, and what has to be done for it to end well.
+pub(super) enum Opened {
+    /// Nothing.
+    Plain(Arc<dyn StockRepository>),
+    /// Leases have to be released, or the next one to want them waits until they are over.
+    Redlock(Redlocked, Redlock),
+    /// What it has answered has to arrive in the database.
+    Resident(Arc<Resident>),
+    /// The service has to end.
+    Http(Box<OverHttp>),
+}
+
+impl Opened {
+    /// What is measured.
+    pub(super) fn repository(&self) -> Arc<dyn StockRepository> {
+        match self {
+            Self::Plain(repository) => repository.clone(),
+            Self::Redlock(repository, _) => Arc::new(repository.clone()),
+            Self::Resident(repository) => repository.clone(),
+            Self::Http(repository) => Arc::new(repository.as_ref().clone()),
+        }
+    }
+
+    /// Ends it, within this time.
+    pub(super) async fn close(self, within: Duration) -> anyhow::Result<()> {
+        match self {
+            Self::Plain(_) => {}
+            Self::Redlock(repository, redlock) => {
+                repository.close().await;
+                redlock.close(within).await;
+            }
+            Self::Resident(resident) => resident.finish(within).await?,
+            Self::Http(service) => service.close(within).await,
+        }
+        Ok(())
     }
 }
 

@@ -61,7 +61,8 @@ impl Sheet {
     }
 
     fn figures(&self) -> Table {
-        let mut table = table(["", "", "requests/s", "p50 ms", "p99 ms", "least share", "failed"]);
+        let mut table =
+            table(["", "", "requests/s", "p50 ms", "p99 ms", "least share", "drained s", "sustained/s", "failed"]);
         for Row { scene, contender, rounds } in &self.rows {
             let figure = |of: fn(&Measured) -> f64| {
                 let mut figures: Vec<_> = rounds.iter().map(of).collect();
@@ -75,6 +76,8 @@ impl Sheet {
                 format!("{:.2}", figure(|one| one.p50)),
                 format!("{:.2}", figure(|one| one.p99)),
                 format!("{:.2}", figure(|one| one.least_share)),
+                format!("{:.1}", figure(|one| one.drained)),
+                format!("{:.0}", figure(|one| one.sustained)),
                 rounds.iter().map(|one| one.failed).sum::<u64>().to_string(),
             ]);
         }
@@ -129,7 +132,8 @@ mod tests {
     use crate::config::RepositoryKind;
 
     fn measured(rate: f64, p99: f64) -> Measured {
-        Measured { rate, p50: 1.0, p99, least_share: 1.0, failed: 0, error: None }
+        let (drained, sustained) = (0.0, rate);
+        Measured { rate, p50: 1.0, p99, least_share: 1.0, drained, sustained, failed: 0, error: None }
     }
 
     fn sheet(redlock: [f64; 3]) -> Sheet {

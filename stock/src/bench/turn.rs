@@ -1,6 +1,7 @@
 //! One contender's turn in one scene: new records, instances, a rush, and somebody who counts.
 
 use std::fmt;
+use std::time::Duration;
 
 use anyhow::Context;
 use futures_util::future::try_join_all;
@@ -9,6 +10,7 @@ use super::child::Instance;
 use super::contender::Contender;
 use super::count;
 use super::database::Database;
+use super::instance::DRAIN;
 use super::orders::{Orders, Record, Scene};
 use super::times::Times;
 use super::{Plan, WARM_UP};
@@ -31,11 +33,12 @@ impl Turn<'_> {
         for instance in &mut instances {
             instance.go().await?;
         }
-        let work = WARM_UP + self.plan.measured;
+        let measured = self.scene.measured(self.plan);
+        let work = WARM_UP + measured + DRAIN;
         let records = try_join_all(instances.into_iter().map(|instance| instance.record(work))).await?;
         let reconciled = count::reconcile(database, &orders.variants, &records).await;
         reconciled.with_context(|| format!("{} in scene `{}`", self.contender, self.scene))?;
-        Ok(Measured::new(&records, self.plan.measured.as_secs_f64()))
+        Ok(Measured::new(&records, measured))
     }
 
     fn orders(&self, variants: Vec<u64>) -> Orders {
@@ -43,12 +46,15 @@ impl Turn<'_> {
         Orders {
             database: self.plan.database.clone(),
             nodes: self.plan.nodes.clone(),
+            redis: self.plan.redis.clone(),
             quarantine: self.plan.restart_guard != crate::config::RestartGuard::Off,
             contender: self.contender,
+            http: self.scene.http,
+            no_ids: self.scene.no_ids,
             variants,
             clients: self.scene.clients_in_each(self.plan.clients),
             warm_up_ms: millis(WARM_UP),
-            measured_ms: millis(self.plan.measured),
+            measured_ms: millis(self.scene.measured(self.plan)),
         }
     }
 }
@@ -64,6 +70,10 @@ pub(super) struct Measured {
     pub(super) p99: f64,
     /// The smallest of the instances' shares, in parts of an even one.
     pub(super) least_share: f64,
+    /// How long it took until the database had everything, in seconds.
+    pub(super) drained: f64,
+    /// Requests a second that the database had, from the beginning until it had everything.
+    pub(super) sustained: f64,
     /// Requests that came to nothing.
     pub(super) failed: u64,
     /// What the first of them said.
@@ -71,16 +81,20 @@ pub(super) struct Measured {
 }
 
 impl Measured {
-    fn new(records: &[Record], seconds: f64) -> Self {
+    fn new(records: &[Record], measured: Duration) -> Self {
         let mut times = Times::new();
         records.iter().for_each(|record| times.add(&record.times));
         let least = records.iter().map(|record| record.times.count()).min().unwrap_or_default();
         let even = number(times.count()) / number(records.len() as u64);
+        let drained = records.iter().map(|record| Duration::from_millis(record.drained_ms)).max().unwrap_or_default();
+        let done = records.iter().map(|record| record.done).sum();
         Self {
-            rate: number(times.count()) / seconds,
+            rate: number(times.count()) / measured.as_secs_f64(),
             p50: times.percentile(50.0),
             p99: times.percentile(99.0),
             least_share: if even > 0.0 { number(least) / even } else { 0.0 },
+            drained: drained.as_secs_f64(),
+            sustained: number(done) / (WARM_UP + measured + drained).as_secs_f64(),
             failed: records.iter().map(|record| record.failed).sum(),
             error: records.iter().find_map(|record| record.error.clone()),
         }

@@ -83,6 +83,40 @@ impl Cached {
         self.shared.hits()
     }
 
+    /// Waits until Redis has everything that was committed so far, at most so long; whether it has. To be
+    /// asked for before the end, so that no older value stays there.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel-safe: it only waits.
+    pub async fn flush(&self, within: Duration) -> bool {
+        let until = Instant::now() + within;
+        while !self.shared.pending.is_empty() {
+            if Instant::now() >= until {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        true
+    }
+
+    /// Waits until the cache is whole: Redis answers and other instances are heard; at most so long. Whether it is; never
+    /// where there is no Redis.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel-safe: it only waits.
+    pub async fn connected(&self, within: Duration) -> bool {
+        let until = Instant::now() + within;
+        while self.shared.remote.is_some() && Instant::now() < until {
+            if self.shared.local.hears() {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        false
+    }
+
     /// Brings records close before anybody asks for them: what Redis has of a thousand at a time in one
     /// pipeline, the rest in one query.
     ///

@@ -4,7 +4,8 @@ use redis::{AsyncConnectionConfig, Client, RedisResult, Script};
 use std::time::Duration;
 
 use super::RedisPlace;
-use super::keys::{CHANNEL, GENERATION, Hint};
+use super::keys::GENERATION;
+use crate::hint::{CHANNEL, Hint};
 
 /// Records of the first generation, and of later ones. Resident records are none of these.
 const PATTERNS: [&str; 2] = ["product_stock:[0-9]*:[0-9]*", "product_stock:g[0-9]*:[0-9]*:[0-9]*"];

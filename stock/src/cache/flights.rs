@@ -21,6 +21,19 @@ enum Landing {
 
 type Flight = Arc<OnceCell<Landing>>;
 
+/// A reader on a flight; it may go away in the middle.
+struct Aboard<'a> {
+    flights: &'a Flights,
+    key: StockKey,
+    flight: Flight,
+}
+
+impl Drop for Aboard<'_> {
+    fn drop(&mut self) {
+        self.flights.abandon(self.key, &self.flight);
+    }
+}
+
 /// Flights under way.
 #[derive(Debug, Default)]
 pub(super) struct Flights(Mutex<HashMap<StockKey, Flight>>);
@@ -31,7 +44,8 @@ impl Flights {
     where
         F: Future<Output = Result<Read, RepositoryError>>,
     {
-        let flight = self.flights().entry(key).or_default().clone();
+        let aboard = Aboard { flights: self, key, flight: self.flights().entry(key).or_default().clone() };
+        let flight = &aboard.flight;
         let mut own = None;
         // A reader that goes away in the middle hands the flight to one of those who wait.
         let land = async {
@@ -45,7 +59,7 @@ impl Flights {
             landing
         };
         let landing = *flight.get_or_init(|| land).await;
-        self.leave(key, &flight);
+        self.leave(key, flight);
         if own.is_some() {
             return own;
         }
@@ -61,6 +75,16 @@ impl Flights {
         self.flights().remove(&key);
     }
 
+    /// Forgets a flight that its last reader leaves.
+    fn abandon(&self, key: StockKey, flight: &Flight) {
+        let mut flights = self.flights();
+        let is_it = flights.get(&key).is_some_and(|now| Arc::ptr_eq(now, flight));
+        // The map's own, and the one of who leaves.
+        if is_it && Arc::strong_count(flight) == 2 {
+            flights.remove(&key);
+        }
+    }
+
     fn leave(&self, key: StockKey, flight: &Flight) {
         let mut flights = self.flights();
         if flights.get(&key).is_some_and(|now| Arc::ptr_eq(now, flight)) {
@@ -70,5 +94,25 @@ impl Flights {
 
     fn flights(&self) -> MutexGuard<'_, HashMap<StockKey, Flight>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_goes_away_in_the_middle_leaves_nothing_behind() {
+        let (flights, key) = (Flights::default(), StockKey::new(1, 0).unwrap());
+        let fetch = || std::future::pending::<Result<Read, RepositoryError>>();
+        let mut first = Box::pin(flights.join(key, fetch()));
+        let mut second = Box::pin(flights.join(key, fetch()));
+        assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none());
+        drop(first);
+        assert_eq!(flights.flights().len(), 1, "the other one still waits");
+        drop(second);
+        assert_eq!(flights.flights().len(), 0);
     }
 }

@@ -16,10 +16,10 @@ use redis::aio::{MultiplexedConnection, PubSub, PubSubStream};
 use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use super::keys::{CHANNEL, Hint};
 use super::remote::{Remote, Written, is_refusal};
 use super::shared::Shared;
 use super::{RedisPlace, Settings};
+use crate::hint::{CHANNEL, Hint};
 
 /// How long connecting may take, and an answer that no reader waits for.
 const PATIENCE: Duration = Duration::from_secs(1);

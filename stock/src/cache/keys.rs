@@ -9,9 +9,6 @@ use crate::record::StockRecord;
 /// Holds the generation, without expiry; 0 where there is none.
 pub(super) const GENERATION: &str = "product_stock:generation";
 
-/// What instances tell each other.
-pub(super) const CHANNEL: &str = "product_stock:changed";
-
 /// The fields of a record, in the order in which they are read.
 pub(super) const FIELDS: [&str; 7] =
     ["id", "product_id", "stock", "available_stock", "locked_stock", "reserved_stock", "version"];
@@ -45,43 +42,6 @@ fn number(field: &Value) -> Option<u64> {
     match field {
         Value::BulkString(text) => std::str::from_utf8(text).ok()?.parse().ok(),
         _ => None,
-    }
-}
-
-/// What one instance tells the others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hint {
-    /// There is this version of a record.
-    Changed(StockKey, u64),
-    /// Nobody knows what has become of a record.
-    Doubtful(StockKey),
-    /// The generation has risen.
-    Cleared,
-}
-
-impl Hint {
-    /// Reads what [`Display`](std::fmt::Display) writes.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        if text == "cleared" {
-            return Some(Self::Cleared);
-        }
-        let (place, version) = text.rsplit_once(':')?;
-        let (variant, warehouse) = place.split_once(':')?;
-        let key = StockKey::new(variant.parse().ok()?, warehouse.parse().ok()?).ok()?;
-        match version {
-            "-" => Some(Self::Doubtful(key)),
-            version => Some(Self::Changed(key, version.parse().ok()?)),
-        }
-    }
-}
-
-impl std::fmt::Display for Hint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Changed(key, version) => write!(f, "{}:{}:{version}", key.variant_id, key.warehouse_id),
-            Self::Doubtful(key) => write!(f, "{}:{}:-", key.variant_id, key.warehouse_id),
-            Self::Cleared => f.write_str("cleared"),
-        }
     }
 }
 
@@ -119,17 +79,6 @@ mod tests {
         let missing = Value::Array(vec![Value::Nil; 7]);
         for nothing in [missing, Value::Nil, Value::Array(vec![field("1"); 6]), Value::Array(vec![field("x"); 7])] {
             assert_eq!(record(stock, &nothing), None, "{nothing:?}");
-        }
-    }
-
-    #[test]
-    fn hints_are_read_as_they_are_written() {
-        let stock = StockKey::new(42, 7).unwrap();
-        for hint in [Hint::Changed(stock, 12), Hint::Doubtful(stock), Hint::Cleared] {
-            assert_eq!(Hint::parse(&hint.to_string()), Some(hint));
-        }
-        for nonsense in ["", "1", "1:2", "a:b:c", "1:2:x"] {
-            assert_eq!(Hint::parse(nonsense), None, "{nonsense}");
         }
     }
 }

@@ -110,6 +110,11 @@ impl Local {
         }
     }
 
+    /// Whether changes of other instances are heard.
+    pub(super) fn hears(&self) -> bool {
+        self.hears.load(Ordering::SeqCst)
+    }
+
     /// Drops everything, and what was heard of versions too.
     pub(super) fn start_over(&self) {
         self.era.fetch_add(1, Ordering::SeqCst);

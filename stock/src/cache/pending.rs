@@ -75,6 +75,11 @@ impl Pending {
         }
     }
 
+    /// Whether there is nothing to do.
+    pub(super) fn is_empty(&self) -> bool {
+        self.errands().is_empty()
+    }
+
     /// Forgets everything.
     pub(super) fn clear(&self) {
         self.errands().clear();

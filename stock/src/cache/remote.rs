@@ -8,8 +8,9 @@ use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisError, RedisResult, Script, Value};
 
 use super::Settings;
-use super::keys::{self, CHANNEL, FIELDS, GENERATION, Hint};
+use super::keys::{self, FIELDS, GENERATION};
 use super::pending::Errand;
+use crate::hint::{CHANNEL, Hint};
 use crate::operation::StockKey;
 use crate::record::StockRecord;
 

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::contention::Meters;
 use crate::error::RepositoryError;
+use crate::failpoint::reached;
+use crate::record::RowWrite;
 use crate::request::Identified;
 use crate::store::{CommitError, Store, StoreError, Transaction};
 use crate::workbench::{Answer, Rejection, Workbench};
@@ -22,13 +24,9 @@ const PAUSE_MS: u64 = 10;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A request, and how it is carried out.
-pub(super) struct Commit<'a, P> {
+pub(super) struct Commit<'a> {
     pub(super) store: &'a dyn Store,
     pub(super) request: &'a Identified,
-    /// The token of the lease it is made under, if there is one.
-    pub(super) fence: Option<u64>,
-    /// Has the last word before each commit.
-    pub(super) permit: P,
     /// What others in the way, and commits, cost.
     pub(super) meters: &'a Meters,
 }
@@ -45,10 +43,7 @@ enum Failure {
     Lost(StoreError),
 }
 
-impl<P> Commit<'_, P>
-where
-    P: Fn() -> Result<(), RepositoryError> + Send + Sync,
-{
+impl Commit<'_> {
     /// Carries the request out.
     pub(super) async fn run(self) -> Result<Answer, RepositoryError> {
         let mut look_first = false;
@@ -80,8 +75,14 @@ where
         for attempt in 1.. {
             let left = until.saturating_duration_since(Instant::now());
             match tokio::time::timeout(left, self.attempt(true)).await {
-                Ok(Ok(answer)) => return Ok(Answer { replayed: false, ..answer }),
-                Ok(Err(Failure::Known(error))) if !matches!(error, RepositoryError::Store(_)) => return Err(error),
+                Ok(Ok(answer)) => {
+                    self.meters.settled();
+                    return Ok(Answer { replayed: false, ..answer });
+                }
+                Ok(Err(Failure::Known(error))) if !matches!(error, RepositoryError::Store(_)) => {
+                    self.meters.settled();
+                    return Err(error);
+                }
                 Ok(Err(_)) => {}
                 Err(_) => break,
             }
@@ -93,17 +94,16 @@ where
     async fn attempt(&self, look_first: bool) -> Result<Answer, Failure> {
         let mut transaction = self.store.begin().await?;
         match self.write(transaction.as_mut(), look_first).await {
-            Ok(answer) if answer.replayed => {
-                transaction.rollback().await;
-                Ok(answer)
-            }
             Ok(answer) => {
+                reached("row-lock-written");
                 let asked = Instant::now();
                 let committed = transaction.commit().await;
                 self.meters.committed(asked.elapsed());
                 match committed {
                     Ok(()) => Ok(answer),
                     Err(CommitError::RolledBack(error)) => Err(error.into()),
+                    // Nothing has changed: once more.
+                    Err(CommitError::Unknown(error)) if answer.replayed => Err(Failure::Conflict(error)),
                     Err(CommitError::Unknown(error)) => Err(Failure::Lost(error)),
                 }
             }
@@ -122,17 +122,23 @@ where
         let mut answer = bench.apply(self.request);
         // What was carried out before may not be possible now. An id that nobody has seen needs no
         // look, and where the levels allow it, the log refuses a second time.
-        if matches!(answer, Err(Rejection::Refused(_))) && !self.request.is_new() && !look_first {
+        let is_refused = !matches!(answer, Ok(_) | Err(Rejection::Conflict { .. }));
+        if is_refused && !self.request.is_new() && !look_first {
             self.look(transaction, &mut bench).await?;
             answer = bench.apply(self.request);
         }
         let answer = answer?;
-        if !answer.replayed {
+        if answer.replayed {
+            // What somebody else has committed may be seen a moment before it is on the disk. A change of this
+            // transaction's own comes to the disk after it.
+            let row = self.request.keys().first().and_then(|key| bench.row(*key)).copied();
+            let touched: Vec<_> = row.iter().map(|row| RowWrite::new(row, *row)).collect();
+            transaction.write(&touched).await?;
+        } else {
             let writes = bench.into_writes();
             transaction.write(&writes.rows).await?;
             transaction.append(&writes.entries).await?;
             transaction.write_holds(&writes.holds).await?;
-            (self.permit)()?;
         }
         Ok(answer)
     }
@@ -143,15 +149,7 @@ where
         let asked = Instant::now();
         let rows = transaction.claim(&self.request.keys()).await?;
         self.meters.waited(asked.elapsed());
-        for row in rows {
-            // The row is locked: whoever has brought a larger token has committed, and this lease is
-            // old.
-            if let Some(fence) = self.fence.filter(|fence| *fence < row.fence) {
-                let key = row.record.key;
-                return Err(RepositoryError::StaleFence { key, fence, stored: row.fence }.into());
-            }
-            bench.put_row(row, self.fence);
-        }
+        rows.into_iter().for_each(|row| bench.put_row(row, None));
         let places = bench.needed_holds([self.request]);
         if !places.is_empty() {
             transaction.find_holds(&places).await?.into_iter().for_each(|hold| bench.put_hold(hold));
@@ -173,12 +171,6 @@ impl From<StoreError> for Failure {
             StoreError::DuplicateRequest(_) => Self::Duplicate(error),
             error => Self::Known(error.into()),
         }
-    }
-}
-
-impl From<RepositoryError> for Failure {
-    fn from(error: RepositoryError) -> Self {
-        Self::Known(error)
     }
 }
 

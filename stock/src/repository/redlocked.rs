@@ -35,6 +35,7 @@ use redlock::Redlock;
 use self::counters::{Counters, Snapshot};
 use self::desk::Desk;
 use super::StockRepository;
+use crate::contention::Meters;
 use crate::error::RepositoryError;
 use crate::request::Request;
 use crate::store::{BoxFuture, Store};
@@ -60,7 +61,13 @@ impl Redlocked {
     /// A repository on this store, guarded by these locks.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, redlock: Redlock) -> Self {
-        Self { store, redlock, wait: WAIT, counters: Arc::default(), desk: Arc::default() }
+        Self {
+            store,
+            redlock,
+            wait: WAIT,
+            counters: Arc::new(Counters::new(Meters::new("redlock"))),
+            desk: Arc::default(),
+        }
     }
 
     /// How long leases are waited for, for each request; 15 seconds unless set.

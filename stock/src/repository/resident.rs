@@ -19,6 +19,13 @@
 //! A Redis that was restarted, with its data or without, is another one (`run_id`): nothing is sold before
 //! what its journal still has was written back and the levels were loaded anew from the database.
 //!
+//! # What does not follow
+//!
+//! What the journal says is done again by the rules on what the database has, and must come to the same. If it does
+//! not, because somebody has changed one of the two by hand or one of them was restored from a copy, the record is set
+//! apart: it is not sold any more ([`RepositoryError::ResidentDiverged`]), what was sold is kept, everything else goes
+//! on, and somebody decides ([`Resident::reload`]).
+//!
 //! # Requests that come again
 //!
 //! A script call looks its ids up among those that Redis remembers: all whose changes have not been written
@@ -30,7 +37,9 @@
 //! moment, one here and one to a repository that goes past Redis, both are carried out; the one here is
 //! logged under another id.
 
+mod apart;
 mod carry;
+mod decide;
 mod flush;
 mod known;
 mod link;
@@ -45,14 +54,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redlock::Redlock;
-use tokio::task::JoinHandle;
 
 use self::flush::Flusher;
-use self::known::Lookups;
 use self::link::Link;
 use self::queue::{Place, Queue};
 use self::residence::{Residences, unavailable};
 use super::StockRepository;
+use crate::contention::Meters;
 use crate::error::RepositoryError;
 use crate::hold::Hold;
 use crate::log::LoggedEntry;
@@ -62,9 +70,10 @@ use crate::request::{OrderId, Request};
 use crate::store::{BoxFuture, Page, PageSize, Store};
 use crate::workbench::Answer;
 
+pub use self::decide::{Diverged, KeptChange, Reloaded};
 pub use self::reconcile::Reconciliation;
 
-/// How long a request is tried again that something is in the way of.
+/// How long a request is tried again unless [`ResidentConfig::patience`] says otherwise.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How many changes may wait to be written back unless [`ResidentConfig::backlog`] says otherwise.
@@ -75,13 +84,14 @@ const BACKLOG: u64 = 1_000_000;
 pub struct ResidentConfig {
     url: String,
     backlog: u64,
+    patience: Duration,
 }
 
 impl ResidentConfig {
     /// Levels live in this Redis, `redis://…`.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), backlog: BACKLOG }
+        Self { url: url.into(), backlog: BACKLOG, patience: PATIENCE }
     }
 
     /// How many changes may wait to be written back, of all instances together; past that they are refused
@@ -89,6 +99,14 @@ impl ResidentConfig {
     #[must_use]
     pub fn backlog(mut self, changes: u64) -> Self {
         self.backlog = changes;
+        self
+    }
+
+    /// How long a request is tried again while Redis does not answer, or something else that passes is in its way.
+    /// Ten seconds unless set.
+    #[must_use]
+    pub fn patience(mut self, time: Duration) -> Self {
+        self.patience = time;
         self
     }
 }
@@ -100,10 +118,9 @@ pub struct Resident {
     store: Arc<dyn Store>,
     link: Arc<Link>,
     queue: Queue,
-    lookups: Lookups,
     residences: Residences,
     flusher: Arc<Flusher>,
-    flushing: Option<JoinHandle<()>>,
+    patience: Duration,
 }
 
 impl Drop for Resident {
@@ -126,12 +143,12 @@ impl Resident {
     ) -> Result<Self, RepositoryError> {
         let link = Arc::new(Link::new(&config.url).map_err(unavailable)?);
         link.get().await.map_err(unavailable)?;
-        let flusher = Arc::new(Flusher::new(store.clone(), link.clone(), redlock));
-        let flushing = Some(tokio::spawn(flusher.clone().run()));
-        let queue = Queue::new(link.clone(), config.backlog);
-        let lookups = Lookups::new(store.clone(), link.clone());
+        let meters = Meters::new("resident");
+        let flusher = Arc::new(Flusher::new(store.clone(), link.clone(), redlock, meters.clone()));
+        tokio::spawn(flusher.clone().run());
+        let queue = Queue::new(store.clone(), link.clone(), config.backlog, meters);
         let residences = Residences::new(store.clone(), link.clone(), flusher.clone());
-        Ok(Self { store, link, queue, lookups, residences, flusher, flushing })
+        Ok(Self { store, link, queue, residences, flusher, patience: config.patience })
     }
 
     /// Waits until everything that was answered before has been written back.
@@ -157,13 +174,23 @@ impl Resident {
     /// # Cancel safety
     ///
     /// A dropped future stops flushing at once.
-    pub async fn close(mut self, within: Duration) -> Result<(), RepositoryError> {
+    pub async fn close(self, within: Duration) -> Result<(), RepositoryError> {
+        self.finish(within).await
+    }
+
+    /// As [`close`](Self::close), for those who share it.
+    ///
+    /// # Errors
+    ///
+    /// As [`settle`](Self::settle).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel-safe: flushing goes on, or ends soon after.
+    pub async fn finish(&self, within: Duration) -> Result<(), RepositoryError> {
         let settled = self.settle(within).await;
         self.flusher.stop();
-        if let Some(flushing) = self.flushing.take() {
-            // It has ended one way or the other.
-            let _ = flushing.await;
-        }
+        self.flusher.ended().await;
         settled
     }
 
@@ -205,6 +232,32 @@ impl Resident {
         }
     }
 
+    /// The records of which not everything can be written back, because it does not follow from the database. They
+    /// are not sold until somebody has decided ([`reload`](Self::reload)); all others are.
+    ///
+    /// # Errors
+    ///
+    /// [`RepositoryError`] if Redis or the database does not answer.
+    pub async fn diverged(&self) -> Result<Vec<Diverged>, RepositoryError> {
+        self.residences.diverged().await
+    }
+
+    /// Ends a record's residence, whatever is the matter with it: what was kept of it is written back if it follows
+    /// from the database by now. What does not is thrown away with `discard`, and the levels are those of the
+    /// database. The requests of what was thrown away may be carried out anew; those of them that changed other
+    /// records too are conflicts from then on, since half of them is in the log.
+    ///
+    /// # Errors
+    ///
+    /// [`RepositoryError::ResidentDiverged`] if something does not follow, without `discard`; nothing has changed then.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`release`](Self::release).
+    pub async fn reload(&self, key: StockKey, discard: bool) -> Result<Reloaded, RepositoryError> {
+        self.residences.reload(key, discard).await
+    }
+
     /// Compares what Redis has of a record with what the database has and the journal says on top of it;
     /// `None` where it is not resident.
     ///
@@ -217,7 +270,7 @@ impl Resident {
     }
 
     async fn read(&self, key: StockKey) -> Result<StockRecord, RepositoryError> {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + self.patience;
         loop {
             let place = match self.residences.known(key) {
                 Some(place) => place,
@@ -268,7 +321,7 @@ impl StockRepository for Resident {
         size: PageSize,
     ) -> BoxFuture<'_, Result<Page<LoggedEntry>, RepositoryError>> {
         Box::pin(async move {
-            self.flusher.settle().await?;
+            self.flusher.settle_record(key).await?;
             Ok(self.store.logs(key, before, size).await?)
         })
     }

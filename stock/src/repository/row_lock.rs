@@ -41,7 +41,7 @@ impl StockRepository for RowLock {
         Box::pin(async {
             let request = request.identify()?;
             let store = self.store.as_ref();
-            Commit { store, request: &request, fence: None, permit: || Ok(()), meters: &self.meters }.run().await
+            Commit { store, request: &request, meters: &self.meters }.run().await
         })
     }
 }

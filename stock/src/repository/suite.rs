@@ -39,6 +39,7 @@ pub async fn check(repository: Arc<dyn StockRepository>, store: Arc<dyn Store>) 
     requests::the_log_tells_what_was_asked_for(repository.as_ref()).await;
     holds::an_order_moves_what_it_holds(repository.as_ref(), store.as_ref()).await;
     holds::a_hold_lives_until_it_is_ended(repository.as_ref(), store.as_ref()).await;
+    holds::what_is_not_paid_in_time_has_expired_beside_what_is(repository.as_ref(), store.as_ref()).await;
     holds::the_holds_of_an_order_are_listed(repository.as_ref()).await;
     batches::a_batch_is_done_whole_or_not_at_all(repository.as_ref(), store.as_ref()).await;
     batches::a_request_has_a_bounded_number_of_changes(repository.as_ref(), store.as_ref()).await;

@@ -36,7 +36,7 @@ pub(super) struct Dialect {
     pub(super) holds: &'static str,
     /// A page of the holds whose time is over.
     pub(super) expired_holds: &'static str,
-    /// The oldest entries of the log.
+    /// The oldest entries of the log, each with the last one of its request.
     pub(super) oldest_logs: &'static str,
     /// Up to which version the logs of records have been pruned.
     pub(super) pruned: &'static str,

@@ -36,6 +36,9 @@ pub enum StoreError {
     /// another look.
     #[error("somebody else has carried out one of the requests")]
     DuplicateRequest(#[source] Driver),
+    /// The server has no database of that name: it was never made, or has been dropped.
+    #[error("the database does not exist on its server; make it and migrate it first")]
+    MissingDatabase(#[source] Driver),
     /// A table is missing: the database was never migrated.
     #[error("a table is missing; migrate the database first")]
     MissingTable(#[source] Driver),
@@ -76,7 +79,8 @@ impl StoreError {
             Self::Full(_) => "store_full",
             Self::TooOld { .. } => "store_too_old",
             Self::DuplicateRequest(_) => "store_conflict",
-            Self::MissingTable(_)
+            Self::MissingDatabase(_)
+            | Self::MissingTable(_)
             | Self::MissingColumn(_)
             | Self::OlderSchema { .. }
             | Self::NewerSchema(_)
@@ -98,6 +102,7 @@ impl StoreError {
             Self::ReadOnly(error) => Self::ReadOnly(driver(error)),
             Self::Conflict(error) => Self::Conflict(error.as_ref().map(driver)),
             Self::DuplicateRequest(error) => Self::DuplicateRequest(driver(error)),
+            Self::MissingDatabase(error) => Self::MissingDatabase(driver(error)),
             Self::MissingTable(error) => Self::MissingTable(driver(error)),
             Self::OlderSchema { missing } => Self::OlderSchema { missing: *missing },
             Self::MissingColumn(error) => Self::MissingColumn(driver(error)),
@@ -131,6 +136,7 @@ impl From<Driver> for StoreError {
                 Kind::Conflict => Self::Conflict(Some(error)),
                 Kind::Full => Self::Full(error),
                 Kind::DuplicateRequest => Self::DuplicateRequest(error),
+                Kind::MissingDatabase => Self::MissingDatabase(error),
                 Kind::MissingTable => Self::MissingTable(error),
                 Kind::MissingColumn => Self::MissingColumn(error),
                 Kind::Other => Self::Other(error),
@@ -170,6 +176,16 @@ pub enum CommitError {
     Unknown(#[source] StoreError),
 }
 
+impl CommitError {
+    /// What the database said, whatever that means for the commit.
+    #[must_use]
+    pub fn into_source(self) -> StoreError {
+        match self {
+            Self::RolledBack(error) | Self::Unknown(error) => error,
+        }
+    }
+}
+
 impl From<Driver> for CommitError {
     /// Only answers by which a server says that it did *not* commit count as that.
     fn from(error: Driver) -> Self {
@@ -196,6 +212,7 @@ enum Kind {
     Conflict,
     Full,
     DuplicateRequest,
+    MissingDatabase,
     MissingTable,
     MissingColumn,
     Other,
@@ -221,6 +238,8 @@ impl Kind {
             1290 if message.contains("read-only") || message.contains("read_only") => Self::ReadOnly,
             1792 | 1836 | 1874 => Self::ReadOnly,
             1062 if message.contains(REQUEST_KEY) => Self::DuplicateRequest,
+            // Named by the connection; no longer there for one that had it.
+            1049 | 1046 => Self::MissingDatabase,
             1146 => Self::MissingTable,
             1054 => Self::MissingColumn,
             // Disk full, error writing a file, table full.
@@ -241,8 +260,8 @@ impl Kind {
             5 | 6 => Self::Conflict,
             // READONLY.
             8 => Self::ReadOnly,
-            // IOERR, CANTOPEN.
-            10 | 14 => Self::Unavailable,
+            // NOMEM, IOERR, CANTOPEN.
+            7 | 10 | 14 => Self::Unavailable,
             // FULL.
             13 => Self::Full,
             // CONSTRAINT.
@@ -268,6 +287,7 @@ mod tests {
         let another = "The MySQL server is running with the --skip-grant-tables option";
         assert_eq!(Kind::of_mysql(1290, another), Kind::Other);
         assert_eq!(Kind::of_mysql(1146, ""), Kind::MissingTable);
+        assert_eq!(Kind::of_mysql(1049, "Unknown database 'x'"), Kind::MissingDatabase);
         assert_eq!(Kind::of_mysql(1053, ""), Kind::Unavailable);
         assert_eq!(Kind::of_mysql(1054, ""), Kind::MissingColumn);
         assert_eq!(Kind::of_mysql(1114, "The table 'x' is full"), Kind::Full);
@@ -282,7 +302,10 @@ mod tests {
         // BUSY_SNAPSHOT is an extended BUSY.
         assert_eq!(Kind::of_sqlite(517, ""), Kind::Conflict);
         assert_eq!(Kind::of_sqlite(8, ""), Kind::ReadOnly);
-        assert_eq!(Kind::of_sqlite(14, ""), Kind::Unavailable);
+        // IOERR_WRITE is an extended IOERR.
+        for code in [7, 778, 14] {
+            assert_eq!(Kind::of_sqlite(code, ""), Kind::Unavailable);
+        }
         assert_eq!(Kind::of_sqlite(1, "no such table: x"), Kind::MissingTable);
         assert_eq!(Kind::of_sqlite(1, "no such column: x"), Kind::MissingColumn);
         assert_eq!(Kind::of_sqlite(13, "database or disk is full"), Kind::Full);

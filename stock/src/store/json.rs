@@ -90,7 +90,7 @@ pub(super) fn entries(entries: &[LogEntry]) -> String {
 }
 
 /// `[id, order_id, stock_id, variant_id, warehouse_id, locked, reserved, state, keeps its expiry,
-/// expires in so many seconds]`
+/// expires in so many seconds, lapsed]`
 pub(super) fn holds<'a>(holds: impl Iterator<Item = &'a Hold>) -> String {
     let holds: Vec<_> = holds.collect();
     table(&holds, 120, |row, hold| {
@@ -108,6 +108,7 @@ pub(super) fn holds<'a>(holds: impl Iterator<Item = &'a Hold>) -> String {
         row.text(hold.state.name());
         row.number(u64::from(hold.ends_at().is_some()));
         row.optional(expires_in);
+        row.number(u64::from(hold.lapsed));
     })
 }
 

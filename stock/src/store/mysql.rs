@@ -1,10 +1,9 @@
 //! Records in MySQL or MariaDB.
 
+mod durability;
 mod session;
 mod statements;
 mod version;
-
-use std::time::Duration;
 
 use sqlx::Connection;
 use sqlx::migrate::Migrator;
@@ -14,13 +13,16 @@ use self::session::{Limits, MySqlSession};
 use super::dialect::Dialect;
 use super::session::Backend;
 use super::url::MySqlUrl;
-use super::{BoxFuture, StoreError};
+use super::{Access, BoxFuture, StoreError, Turn};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/mysql");
 
 /// Named locks are the server's, not the database's, and end after 64 characters. (MySQL 9 has no
 /// MD5 any more.)
 const MIGRATION_LOCK: &str = "SELECT GET_LOCK(CONCAT('stock:', SHA2(DATABASE(), 224)), 60)";
+
+/// Whose turn it is to sweep; nobody waits for it.
+const SWEEPER_LOCK: &str = "SELECT GET_LOCK(CONCAT('sweep:', SHA2(DATABASE(), 224)), 0)";
 
 /// A MySQL or MariaDB server.
 #[derive(Debug)]
@@ -30,13 +32,30 @@ pub(super) struct MySqlBackend {
 
 impl MySqlBackend {
     /// Connects once, so that a wrong address or password, or a server that is too old, is noticed
-    /// here. Its writers hold leases of at most this, if any.
-    pub(super) async fn open(url: &MySqlUrl, lease: Option<Duration>) -> Result<Self, StoreError> {
+    /// here. Its writers may hold leases.
+    pub(super) async fn open(url: &MySqlUrl, access: Access) -> Result<Self, StoreError> {
         let mut connection = session::connect(&url.options).await?;
         let found: String = sqlx::query_scalar("SELECT VERSION()").fetch_one(&mut connection).await?;
         version::check(&found)?;
         connection.close().await?;
-        Ok(Self { pool: session::pool(&url.options, lease.map_or(Limits::QUEUE, Limits::of_lease)) })
+        Ok(Self { pool: session::pool(&url.options, Limits::of(access), access.connections) })
+    }
+
+    async fn take_turn(&self) -> Result<Option<Turn>, StoreError> {
+        // A connection of its own: whoever works in the turn needs those of the pool, and there may be only one.
+        let mut connection = session::connect(&self.pool.connect_options()).await?;
+        let granted: Option<i64> = sqlx::query_scalar(SWEEPER_LOCK).fetch_one(&mut connection).await?;
+        let close = async move {
+            if let Err(error) = connection.close().await {
+                tracing::debug!(%error, "the end of a turn");
+            }
+        };
+        if granted == Some(1) {
+            // Dropped, the connection ends too.
+            return Ok(Some(Turn(Box::pin(close))));
+        }
+        close.await;
+        Ok(None)
     }
 
     async fn migrate_alone(&self) -> Result<(), StoreError> {
@@ -81,6 +100,14 @@ impl Backend for MySqlBackend {
             session.begin().await?;
             Ok(session)
         })
+    }
+
+    fn sweeper_turn(&self) -> BoxFuture<'_, Result<Option<Turn>, StoreError>> {
+        Box::pin(self.take_turn())
+    }
+
+    fn forgetful_settings(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
+        Box::pin(durability::forgetful_settings(&self.pool))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -78,6 +78,7 @@ pub(super) fn hold(row: &impl Fields) -> Result<Hold, StoreError> {
         held: Held { locked: unsigned(row, "locked")?, reserved: unsigned(row, "reserved")? },
         state: state.ok_or_else(|| damaged("state", &name))?,
         expiry: timestamp(row, "expires_at")?.map_or(Expiry::Never, Expiry::At),
+        lapsed: unsigned(row, "lapsed")? != 0,
     })
 }
 

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::dialect::Dialect;
-use super::{BoxFuture, StoreError};
+use super::{BoxFuture, StoreError, Turn};
 use crate::levels::StockLevels;
 
 /// A fixed text, so that it is prepared once per connection, and what is bound to it.
@@ -96,6 +96,16 @@ pub(super) trait Backend: fmt::Debug + Send + Sync + 'static {
 
     /// A connection with an open transaction that is going to write.
     fn begin(&self) -> BoxFuture<'_, Result<Self::Session, StoreError>>;
+
+    /// What [`Store::sweeper_turn`](super::Store::sweeper_turn) says.
+    fn sweeper_turn(&self) -> BoxFuture<'_, Result<Option<Turn>, StoreError>> {
+        Box::pin(async { Ok(Some(Turn::free())) })
+    }
+
+    /// What [`Store::forgetful_settings`](super::Store::forgetful_settings) says.
+    fn forgetful_settings(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
 
     fn close(&self) -> BoxFuture<'_, ()>;
 }

@@ -7,7 +7,7 @@ use self::transaction::SqlTransaction;
 use super::dialect;
 use super::page::below;
 use super::session::{Backend, Fields as _, Session, Statement};
-use super::{BoxFuture, Creation, Filter, LockNodes, Page, PageSize, Store, StoreError, Transaction, json, rows};
+use super::{BoxFuture, Creation, Filter, LockNodes, Page, PageSize, Store, StoreError, Transaction, Turn, json, rows};
 use crate::hold::Hold;
 use crate::levels::StockLevels;
 use crate::log::{LogEntry, LoggedEntry};
@@ -151,7 +151,10 @@ impl<B: Backend> Store for SqlStore<B> {
     }
 
     fn find_requests<'a>(&'a self, ids: &'a [RequestId]) -> BoxFuture<'a, Result<Vec<LogEntry>, StoreError>> {
-        Box::pin(self.find(transaction::of_requests::<B>(ids), rows::entry))
+        Box::pin(async {
+            let found = self.find(transaction::of_requests::<B>(ids), rows::entry).await?;
+            Ok(transaction::by_request(found))
+        })
     }
 
     fn residents(&self, after: Option<u64>, size: PageSize) -> BoxFuture<'_, Result<Page<StockRow>, StoreError>> {
@@ -168,6 +171,14 @@ impl<B: Backend> Store for SqlStore<B> {
 
     fn adopt_lock_nodes<'a>(&'a self, mine: &'a LockNodes) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(self.execute(of_nodes(B::DIALECT.adopt, mine)))
+    }
+
+    fn sweeper_turn(&self) -> BoxFuture<'_, Result<Option<Turn>, StoreError>> {
+        self.0.sweeper_turn()
+    }
+
+    fn forgetful_settings(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
+        self.0.forgetful_settings()
     }
 
     fn overwrite(&self, id: u64, levels: StockLevels) -> BoxFuture<'_, Result<(), StoreError>> {

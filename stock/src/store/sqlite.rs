@@ -5,8 +5,11 @@ mod statements;
 
 use std::time::{Duration, Instant};
 
+use sqlx::Connection as _;
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
 
 use self::session::SqliteSession;
 use super::dialect::Dialect;
@@ -15,10 +18,6 @@ use super::url::SqliteUrl;
 use super::{BoxFuture, StoreError};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
-
-/// Takes the write lock at once. A transaction that begins with a read and writes later fails if
-/// another one wrote in between.
-const BEGIN: &str = "BEGIN IMMEDIATE";
 
 /// How long another *process* that writes is waited for.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -48,6 +47,10 @@ impl SqliteBackend {
             .journal_mode(SqliteJournalMode::Wal)
             // Without it, commits since the last checkpoint are lost with the power.
             .synchronous(SqliteSynchronous::Full);
+        let options = match url.max_pages {
+            Some(pages) => options.pragma("max_page_count", pages.to_string()),
+            None => options,
+        };
         // The writer comes first: it is the one that makes the file and turns WAL on.
         let writer = writer(&options).await?;
         let readers = SqlitePoolOptions::new()
@@ -58,14 +61,24 @@ impl SqliteBackend {
     }
 
     async fn migrate_alone(&self) -> Result<(), StoreError> {
-        // All migrations in one transaction: another process waits and then finds nothing to do.
-        let mut transaction = self.writer.begin_with(BEGIN).await?;
-        // `run` itself cannot be called from a boxed future (its connection trait is too general
-        // for the compiler).
-        MIGRATIONS.run_direct(None, &mut *transaction, false).await?;
-        transaction.commit().await?;
-        Ok(())
+        let mut connection = self.writer.acquire().await?;
+        let migrated = migrate(&mut connection).await;
+        if migrated.is_err() {
+            // Whether a transaction is open in it is not certain.
+            connection.close_on_drop();
+        }
+        migrated
     }
+}
+
+/// Makes all migrations in one transaction: another process waits and then finds nothing to do.
+async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    let mut transaction = connection.begin_with(session::BEGIN).await?;
+    // `run` itself cannot be called from a boxed future (its connection trait is too general for the
+    // compiler).
+    MIGRATIONS.run_direct(None, &mut *transaction, false).await?;
+    transaction.commit().await?;
+    Ok(())
 }
 
 /// The connection that writes. Turning WAL on waits for nobody, whatever the busy timeout says, so
@@ -97,15 +110,19 @@ impl Backend for SqliteBackend {
     }
 
     fn read(&self) -> BoxFuture<'_, Result<SqliteSession, StoreError>> {
-        Box::pin(async { Ok(SqliteSession::Single(self.readers.acquire().await?)) })
+        Box::pin(SqliteSession::take(&self.readers))
     }
 
     fn write(&self) -> BoxFuture<'_, Result<SqliteSession, StoreError>> {
-        Box::pin(async { Ok(SqliteSession::Single(self.writer.acquire().await?)) })
+        Box::pin(SqliteSession::take(&self.writer))
     }
 
     fn begin(&self) -> BoxFuture<'_, Result<SqliteSession, StoreError>> {
-        Box::pin(async { Ok(SqliteSession::Transaction(self.writer.begin_with(BEGIN).await?)) })
+        Box::pin(async {
+            let mut session = SqliteSession::take(&self.writer).await?;
+            session.begin().await?;
+            Ok(session)
+        })
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
@@ -113,5 +130,27 @@ impl Backend for SqliteBackend {
             self.readers.close().await;
             self.writer.close().await;
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::Row as _;
+
+    use super::*;
+
+    /// What durability rests on, for every connection that writes, also one that was opened later.
+    #[tokio::test]
+    async fn commits_are_on_the_disk_when_they_are_answered() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let backend = SqliteBackend::open(&SqliteUrl::new(folder.path().join("stock.db"))).await.unwrap();
+        for _ in 0..2 {
+            let mut connection = backend.writer.acquire().await.unwrap();
+            let mut ask = async |pragma: &'static str| sqlx::query(pragma).fetch_one(&mut *connection).await.unwrap();
+            assert_eq!(ask("PRAGMA journal_mode").await.get::<String, _>(0), "wal");
+            assert_eq!(ask("PRAGMA synchronous").await.get::<i64, _>(0), 2, "2 is FULL");
+            assert_eq!(ask("PRAGMA busy_timeout").await.get::<i64, _>(0), 5_000);
+            connection.close_on_drop();
+        }
     }
 }

@@ -81,12 +81,20 @@ impl fmt::Debug for MySqlUrl {
 #[derive(Debug, Clone)]
 pub struct SqliteUrl {
     pub(crate) path: PathBuf,
+    pub(crate) max_pages: Option<u32>,
 }
 
 impl SqliteUrl {
     /// The file at `path`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self { path: path.into(), max_pages: None }
+    }
+
+    /// It may grow to so many pages, and counts as full then; no bound but the disk's unless set.
+    #[must_use]
+    pub fn max_pages(mut self, pages: u32) -> Self {
+        self.max_pages = Some(pages);
+        self
     }
 }
 
@@ -119,6 +127,23 @@ pub fn mask(text: &str) -> String {
         return format!("{user}@{place}");
     }
     format!("{scheme}://{user}@{place}")
+}
+
+/// URLs, separated by commas, without passwords. A comma that no URL follows belongs to the one before:
+/// it may be in a password.
+#[must_use]
+pub fn mask_all(text: &str) -> String {
+    let mut urls: Vec<String> = Vec::new();
+    for part in text.split(',') {
+        match urls.last_mut() {
+            Some(last) if !part.contains("://") => {
+                last.push(',');
+                last.push_str(part);
+            }
+            _ => urls.push(part.trim().to_owned()),
+        }
+    }
+    urls.iter().map(|url| mask(url)).collect::<Vec<_>>().join(",")
 }
 
 fn mysql(text: &str) -> Result<MySqlUrl, String> {
@@ -194,6 +219,14 @@ mod tests {
         assert!(error("mysql://root@h/d?ssl_mode=REQUIRED").contains("`ssl_mode`"));
         assert!(error("mysql://root@h/d?ssl-mode=maybe").contains("cannot be read"));
         assert!(error("postgres://h/d").contains(ALLOWED));
+    }
+
+    #[test]
+    fn a_comma_in_a_password_shows_nothing_of_it() {
+        for text in ["mysql://u:se,cret@h/d", "redis://:se,cret@a,redis://u:cret@b,redis://c"] {
+            assert!(!mask_all(text).contains("cret"), "{}", mask_all(text));
+        }
+        assert_eq!(mask_all("redis://a:1,redis://b:2"), "redis://a:1,redis://b:2");
     }
 
     #[test]

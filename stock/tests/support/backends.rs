@@ -7,6 +7,7 @@ use std::sync::Arc;
 use redlock::{Redlock, RestartGuard, SimNode};
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Connection, Row};
+use stock::config::LEASE;
 use stock::repository::{Redlocked, RowLock, StockRepository};
 use stock::store::{self, DatabaseUrl, Store};
 use tempfile::TempDir;
@@ -14,7 +15,10 @@ use testkit::{RedisServer, SqlServer};
 
 /// A database with its tables, for as long as this value lives.
 pub(crate) struct Backend {
+    /// As row-lock instances use it.
     pub(crate) store: Arc<dyn Store>,
+    /// As redlock instances use it; the same for a file, of which a process has one writer.
+    pub(crate) leased: Arc<dyn Store>,
     pub(crate) url: String,
     _folder: Option<TempDir>,
     server: Option<SqlServer>,
@@ -25,7 +29,8 @@ impl Backend {
     pub(crate) async fn sqlite() -> Self {
         let folder = TempDir::new().unwrap();
         let url = format!("sqlite:{}", folder.path().join("stock.db").display());
-        Self { store: migrated(&url).await, url, _folder: Some(folder), server: None }
+        let store = migrated(&url).await;
+        Self { leased: store.clone(), store, url, _folder: Some(folder), server: None }
     }
 
     /// A MariaDB or MySQL that nobody hurts: the one the environment named, or its own.
@@ -43,7 +48,8 @@ impl Backend {
         let name = format!("stock_{:x}", rand::random::<u64>());
         server.create_database(&name).await.unwrap();
         let url = server.url(&name);
-        Self { store: migrated(&url).await, url, _folder: None, server: Some(server) }
+        let store = migrated(&url).await;
+        Self { leased: leased(&url).await, store, url, _folder: None, server: Some(server) }
     }
 
     /// The server, where there is one.
@@ -68,7 +74,7 @@ impl Backend {
     }
 
     pub(crate) fn redlocked(&self, redlock: &Redlock) -> Arc<dyn StockRepository> {
-        Arc::new(Redlocked::new(self.store.clone(), redlock.clone()))
+        Arc::new(Redlocked::new(self.leased.clone(), redlock.clone()))
     }
 }
 
@@ -78,6 +84,11 @@ pub(crate) async fn migrated(url: &str) -> Arc<dyn Store> {
     let store = store::open(&url).await.unwrap();
     store.migrate().await.unwrap();
     store
+}
+
+/// The same for those who hold leases.
+pub(crate) async fn leased(url: &str) -> Arc<dyn Store> {
+    store::open_for_leases(&url.parse().unwrap(), LEASE).await.unwrap()
 }
 
 /// Five in-process nodes.

@@ -1,5 +1,5 @@
-//! A redlock repository in a process of its own, which stops itself (SIGSTOP) at a given moment. The
-//! process is the test binary, started again for the test `worker` alone.
+//! A repository in a process of its own, which stops itself (SIGSTOP) at a given moment. The process is
+//! the test binary, started again for the test `worker` alone.
 
 #![allow(dead_code, reason = "each suite uses a part of it")]
 
@@ -8,17 +8,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use nix::sys::signal::raise;
 use redlock::{Redlock, RestartGuard};
-use rustix::process::{Pid, Signal, getpid, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use stock::operation::{Operation, StockKey};
-use stock::repository::{Redlocked, StockRepository, suite};
-use stock::request::Change;
+use stock::repository::{Redlocked, RowLock, StockRepository, suite};
+use stock::request::{Change, Request};
 use stock::store;
 use testkit::RedisServer;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-/// Set in the worker's process: the database, the lock nodes, and the bug that is planted, if any.
+/// Set in the worker's process: the database, the lock nodes (none for row locks), and the bug that is planted, if any.
 const DATABASE: &str = "STOCK_WORKER_DATABASE";
 const NODES: &str = "STOCK_WORKER_NODES";
 const PLANTED: &str = "STOCK_WORKER_PLANTED";
@@ -39,7 +40,7 @@ pub(crate) fn urls(nodes: &[RedisServer]) -> String {
     nodes.iter().map(RedisServer::url).collect::<Vec<_>>().join(",")
 }
 
-/// A repository as the worker has it.
+/// A redlock repository as the worker has it.
 pub(crate) async fn repository(database: &str, nodes: &str) -> Redlocked {
     let store = store::open_for_leases(&database.parse().unwrap(), TTL).await.unwrap();
     Redlocked::new(store, short_locks(nodes))
@@ -53,6 +54,11 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
+    /// With row locks, and what sessions have in production.
+    pub(crate) async fn with_row_locks(database: &str) -> Self {
+        Self::start(database, "", None).await
+    }
+
     pub(crate) async fn start(database: &str, nodes: &str, planted: Option<&str>) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "worker", "--nocapture"]).env(DATABASE, database).env(NODES, nodes);
@@ -67,10 +73,11 @@ impl Worker {
         worker
     }
 
-    /// Asks it to lock one unit after the other until it was stopped at this moment, but no more than so
-    /// many. The answer comes after that.
-    pub(crate) async fn lock(&mut self, key: StockKey, at: &str, most: u64) {
-        let line = format!("{} {at} {most}\n", key.variant_id);
+    /// Asks it to lock one unit of each of these records after the other until it was stopped at this
+    /// moment, but no more than so many. The answer comes after that.
+    pub(crate) async fn lock(&mut self, keys: &[StockKey], at: &str, most: u64) {
+        let variants: Vec<_> = keys.iter().map(|key| key.variant_id.to_string()).collect();
+        let line = format!("{} {at} {most}\n", variants.join(","));
         self.input.write_all(line.as_bytes()).await.unwrap();
     }
 
@@ -88,7 +95,7 @@ impl Worker {
         kill_process(self.pid(), Signal::CONT).unwrap();
     }
 
-    /// How many units it has locked, all that it was asked for.
+    /// How many units of each it has locked, all that it was asked for.
     pub(crate) async fn locked(&mut self) -> u64 {
         let answer = tokio::time::timeout(Duration::from_secs(30), self.answer()).await.unwrap();
         answer.parse().unwrap_or_else(|_| panic!("{answer}"))
@@ -115,16 +122,21 @@ pub(crate) async fn work() {
     if let Ok(planted) = std::env::var(PLANTED) {
         fail::cfg(planted, "return").unwrap();
     }
-    let repository = repository(&database, &std::env::var(NODES).unwrap()).await;
+    let nodes = std::env::var(NODES).unwrap();
+    let repository: Arc<dyn StockRepository> = match &*nodes {
+        "" => Arc::new(RowLock::new(store::open(&database.parse().unwrap()).await.unwrap())),
+        nodes => Arc::new(repository(&database, nodes).await),
+    };
     println!("{ANSWER}ready");
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = lines.next_line().await.unwrap() {
         let words: Vec<_> = line.split(' ').collect();
-        let key = StockKey::new(words[0].parse().unwrap(), 0).unwrap();
+        let keys = words[0].split(',').map(|variant| StockKey::new(variant.parse().unwrap(), 0).unwrap());
+        let changes: Vec<_> = keys.map(|key| Change::new(key, Operation::Lock, suite::quantity(1))).collect();
         let stopped = stop_once_at(words[1]);
         let (mut locked, most) = (0, words[2].parse::<u64>().unwrap());
         while locked < most && !stopped.load(Ordering::SeqCst) {
-            repository.change(Change::new(key, Operation::Lock, suite::quantity(1))).await.unwrap();
+            repository.apply(Request::batch(changes.clone())).await.unwrap();
             locked += 1;
         }
         println!("{ANSWER}{locked}");
@@ -135,9 +147,11 @@ pub(crate) async fn work() {
 fn stop_once_at(moment: &str) -> Arc<AtomicBool> {
     let stopped = Arc::new(AtomicBool::new(false));
     let flag = stopped.clone();
+    // Sent to the process, the signal may find another thread, and this one would go on for a while: beyond
+    // the moment, into a transaction.
     let stop = move || {
         if !flag.swap(true, Ordering::SeqCst) {
-            kill_process(getpid(), Signal::STOP).unwrap();
+            raise(nix::sys::signal::SIGSTOP).unwrap();
         }
     };
     fail::cfg_callback(moment, stop).unwrap();

@@ -3,7 +3,8 @@
 //! New leases claim their rows in it. Of the others the rows are known, and are written over exactly
 //! what is known, changed or not: so a refusal, too, is decided on what the database holds.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::time::Instant;
 
 use super::failpoint;
 use super::part::{Fate, Part};
@@ -23,8 +24,19 @@ pub(super) struct Prepared {
     pub(super) answers: Vec<Vec<Result<Answer, Rejection>>>,
     /// The rows after it.
     pub(super) rows: HashMap<StockKey, StockRow>,
-    /// What the log gets; empty where there is nothing to commit.
+    /// What the log gets; empty where nothing has changed.
     pub(super) entries: Vec<LogEntry>,
+    /// Whether there is anything to commit.
+    commits: bool,
+    /// When the transaction began.
+    pub(super) began: Instant,
+}
+
+impl Prepared {
+    /// Whether the rows are as they are here, and with the leases' tokens.
+    pub(super) fn is_written(&self) -> bool {
+        self.commits
+    }
 }
 
 /// Why a transaction has come to nothing.
@@ -64,17 +76,14 @@ impl Run {
         } else {
             "redlocked-before-claim"
         });
+        let began = Instant::now();
         let mut transaction = self.store.begin().await?;
-        match self.prepare(transaction.as_mut()).await {
-            Ok(prepared) if prepared.entries.is_empty() => {
+        match self.prepare(transaction.as_mut(), began).await {
+            Ok(prepared) if prepared.commits => self.commit(transaction, prepared).await,
+            Ok(prepared) => {
                 transaction.rollback().await;
                 Ok(prepared)
             }
-            Ok(prepared) => match transaction.commit().await {
-                Ok(()) => Ok(prepared),
-                Err(CommitError::RolledBack(error)) => Err(error.into()),
-                Err(CommitError::Unknown(source)) => Err(Trouble::Lost { source, prepared }),
-            },
             Err(trouble) => {
                 transaction.rollback().await;
                 Err(trouble)
@@ -82,7 +91,21 @@ impl Run {
         }
     }
 
-    async fn prepare(&mut self, transaction: &mut dyn Transaction) -> Result<Prepared, Trouble> {
+    async fn commit(&self, transaction: Box<dyn Transaction>, prepared: Prepared) -> Result<Prepared, Trouble> {
+        let asked = Instant::now();
+        let committed = transaction.commit().await;
+        self.counters.committed(asked.elapsed());
+        match committed {
+            Ok(()) => Ok(prepared),
+            Err(CommitError::RolledBack(error)) => Err(error.into()),
+            Err(CommitError::Unknown(_)) if failpoint::planted("redlocked-lost-commit-answered") => Ok(prepared),
+            // Nothing has changed but tokens: once more.
+            Err(CommitError::Unknown(source)) if prepared.entries.is_empty() => Err(Trouble::Conflict(source)),
+            Err(CommitError::Unknown(source)) => Err(Trouble::Lost { source, prepared }),
+        }
+    }
+
+    async fn prepare(&mut self, transaction: &mut dyn Transaction, began: Instant) -> Result<Prepared, Trouble> {
         let claimed = self.claim(transaction).await?;
         if self.parts.is_empty() {
             return Err(Trouble::TakenOut);
@@ -102,28 +125,32 @@ impl Run {
             }
         }
         let Writes { rows: mut writes, entries, holds } = bench.into_writes();
-        // Without entries nothing is committed, so only what is not locked has to be looked at.
-        let needed = touched.into_iter().filter(|(_, is_known)| *is_known || !entries.is_empty());
+        // What somebody else has committed may be seen a moment before it is on the disk. Whoever answers by it
+        // commits a change of its own, which comes to the disk after it.
+        let is_replayed = |answer: &Result<Answer, _>| answer.as_ref().is_ok_and(|answer| answer.replayed);
+        let commits = !entries.is_empty() || answers.iter().flatten().any(is_replayed);
+        // Where nothing is committed, only what is not locked has to be looked at.
+        let needed = touched.into_iter().filter(|(_, is_known)| *is_known || commits);
         writes.extend(needed.map(|(write, _)| write));
         writes.sort_unstable_by_key(|write| write.row.record.key);
-        self.write(transaction, writes, entries, holds, rows, answers).await
+        let prepared = Prepared { answers, rows, entries, commits, began };
+        self.write(transaction, writes, holds, prepared).await
     }
 
     async fn write(
         &mut self,
         transaction: &mut dyn Transaction,
         mut writes: Vec<RowWrite>,
-        mut entries: Vec<LogEntry>,
         holds: Vec<Hold>,
-        rows: HashMap<StockKey, StockRow>,
-        answers: Vec<Vec<Result<Answer, Rejection>>>,
+        mut prepared: Prepared,
     ) -> Result<Prepared, Trouble> {
         let careless = failpoint::compares_at_write_time_only();
         if careless {
-            super::failpoint::forget_versions(transaction, &mut writes, &mut entries).await?;
+            super::failpoint::forget_versions(transaction, &mut writes, &mut prepared.entries).await?;
         }
         transaction.write(&writes).await?;
-        transaction.append(&entries).await?;
+        failpoint::shorten(&mut prepared.entries);
+        transaction.append(&prepared.entries).await?;
         transaction.write_holds(&holds).await?;
         failpoint::reached("redlocked-written");
         // A lease that has run out may be somebody else's by now.
@@ -131,7 +158,7 @@ impl Run {
             return Err(Trouble::TakenOut);
         }
         failpoint::reached("redlocked-before-commit");
-        Ok(Prepared { answers, rows, entries })
+        Ok(prepared)
     }
 
     /// Locks the rows of new leases. Parts of which not all rows could be had, or whose token is not
@@ -145,25 +172,45 @@ impl Run {
         keys.sort_unstable();
         let found = if failpoint::compares_at_write_time_only() {
             self.store.read_many(&keys).await?
-        } else if self.alone {
+        } else if self.waits {
             transaction.claim(&keys).await?
         } else {
             transaction.claim_free(&keys).await?
         };
         let claimed: HashMap<_, _> = found.into_iter().map(|row| (row.record.key, row)).collect();
-        let alone = self.alone;
+        let locked = self.locked(transaction, &keys, &claimed).await?;
+        if self.is_alone() && !locked.is_empty() {
+            return Err(Trouble::Conflict(StoreError::Conflict(None)));
+        }
         self.take_out(|part| {
             if part.is_claimed() {
                 return None;
             }
-            // Locked by somebody, or not there: the difference shows where it is waited for.
-            if !alone && part.keys.iter().any(|key| !claimed.contains_key(key)) {
+            if part.keys.iter().any(|key| locked.contains(key)) {
                 return Some(Fate::Alone);
             }
             let stale = part.keys.iter().filter_map(|key| claimed.get(key)).find(|row| row.fence > part.fence());
             stale.map(|row| Fate::Stale { key: row.record.key, stored: row.fence })
         });
         Ok(claimed)
+    }
+
+    /// Those of these rows that are there and were not claimed: somebody else has them.
+    async fn locked(
+        &self,
+        transaction: &mut dyn Transaction,
+        keys: &[StockKey],
+        claimed: &HashMap<StockKey, StockRow>,
+    ) -> Result<HashSet<StockKey>, StoreError> {
+        let missing: Vec<_> = keys.iter().filter(|key| !claimed.contains_key(key)).copied().collect();
+        if self.waits || missing.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let there = transaction.peek(&missing).await?;
+        if !there.is_empty() {
+            self.counters.neighbours.seen();
+        }
+        Ok(there.into_iter().map(|row| row.record.key).collect())
     }
 
     /// Takes out the parts that have met their fate; whether there were any.
@@ -187,13 +234,16 @@ impl Run {
         let mut found = Found::default();
         if self.look_first {
             found.known = self.look(transaction).await?;
+            if !found.known.is_empty() {
+                self.counters.repeats.seen();
+            }
         }
         let places = self.bench(claimed, &Found::default()).needed_holds(self.requests());
         if !places.is_empty() {
             found.holds = transaction.find_holds(&places).await?;
         }
         let (bench, answers) = self.apply_to(self.bench(claimed, &found));
-        let is_refused = |answer: &Result<_, _>| matches!(answer, Err(Rejection::Refused(_)));
+        let is_refused = |answer: &Result<_, _>| !matches!(answer, Ok(_) | Err(Rejection::Conflict { .. }));
         if self.look_first || !answers.iter().flatten().any(is_refused) {
             return Ok((bench, answers));
         }
@@ -220,7 +270,7 @@ impl Run {
 
     /// What the log knows of the requests that somebody may have sent before.
     async fn look(&self, transaction: &mut dyn Transaction) -> Result<Vec<LogEntry>, StoreError> {
-        let given = self.requests().filter(|request| !request.is_new() || self.alone);
+        let given = self.requests().filter(|request| !request.is_new() || self.is_alone());
         let mut ids: Vec<RequestId> = given.map(|request| request.id().clone()).collect();
         ids.sort_unstable();
         ids.dedup();

@@ -2,19 +2,22 @@
 //! leases and transactions. It ends with the last handle of the repository, when everything asked for
 //! is done.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use redlock::{Guard, LockError, Redlock};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::counters::{Counters, count};
+use super::counters::Counters;
+use super::failpoint;
 use super::job::{Job, Outcome};
 use super::lanes::Lanes;
 use super::lease::Wanted;
-use super::part::{Fate, Part};
-use super::run::Run;
+use super::part::{Fate, Owner, Part};
+use super::run::{Places, Run};
 use crate::error::RepositoryError;
 use crate::request::Identified;
 use crate::store::Store;
@@ -25,9 +28,6 @@ const ROOM: usize = 32_768;
 /// How many transactions are under way at once: the next one forms and begins while the first waits
 /// for the disk.
 const COMMITTERS: usize = 2;
-
-/// How many transactions of parts that are carried out alone. Each may wait for somebody else's row.
-const LONERS: usize = 12;
 
 /// How often in a row nothing may come before those who were answered together are waited for no longer.
 const PAUSES: u32 = 3;
@@ -51,8 +51,20 @@ enum Ask {
 
 /// What comes from the tasks that were started.
 enum News {
-    Leased { wanted: Wanted, outcome: Result<Guard, LockError>, waited: Duration },
-    Ran { fates: Vec<(Part, Fate)>, alone: bool },
+    Leased {
+        wanted: Wanted,
+        outcome: Result<Guard, LockError>,
+        waited: Duration,
+    },
+    Ran {
+        fates: Vec<(Part, Fate)>,
+        alone: bool,
+    },
+    /// It has panicked, and the requests were dropped with it, which answers them.
+    Vanished {
+        owners: Vec<Owner>,
+        alone: bool,
+    },
 }
 
 impl Desk {
@@ -69,7 +81,7 @@ impl Desk {
             news,
             teller,
             running: 0,
-            loners: Arc::new(Semaphore::new(LONERS)),
+            places: Arc::default(),
             came_together: 0,
             closing: None,
         };
@@ -80,14 +92,17 @@ impl Desk {
     /// Hands a request in and waits for what it comes to.
     pub(super) async fn ask(&self, request: Identified, wait: Duration) -> Outcome {
         let Ok(room) = self.room.clone().try_acquire_owned() else {
-            count(&self.counters.overloaded);
+            self.counters.overloaded();
             return Err(RepositoryError::Overloaded);
         };
-        let (caller, answer) = oneshot::channel();
+        let (caller, mut answer) = oneshot::channel();
         let job = Box::new(Job::new(request, wait, caller, room));
         let handed_in = self.asks.send(Ask::Job(job));
         handed_in.map_err(|_| RepositoryError::Overloaded)?;
-        // Nobody answers only where the runtime has gone, or the desk was closed at this moment.
+        if let Some(early) = failpoint::answer_early(&mut answer).await {
+            return early;
+        }
+        // Every job answers, also one that is dropped.
         answer.await.unwrap_or(Err(RepositoryError::Overloaded))
     }
 
@@ -111,7 +126,7 @@ struct Clerk {
     teller: mpsc::UnboundedSender<News>,
     /// How many transactions are under way.
     running: usize,
-    loners: Arc<Semaphore>,
+    places: Arc<Places>,
     /// How many requests went into the last transaction.
     came_together: usize,
     /// Set when no more requests come: those who wait for the end.
@@ -164,7 +179,7 @@ impl Clerk {
         match news {
             News::Leased { wanted, outcome, waited } => {
                 if outcome.is_ok() {
-                    self.counters.acquisitions.add_time(waited);
+                    self.counters.acquired(waited);
                 }
                 self.lanes.leased(&wanted, outcome, waited);
             }
@@ -173,6 +188,10 @@ impl Clerk {
                 for (part, fate) in fates {
                     self.lanes.finish(part, fate);
                 }
+            }
+            News::Vanished { owners, alone } => {
+                self.running -= usize::from(!alone);
+                owners.into_iter().for_each(|owner| self.lanes.vanished(owner));
             }
         }
     }
@@ -204,7 +223,7 @@ impl Clerk {
     /// Starts what can be started.
     fn start(&mut self) {
         for part in self.lanes.take_alone() {
-            self.run_alone(part);
+            self.run(vec![part], Some(self.places.clone()));
         }
         while self.running < COMMITTERS && self.lanes.is_ready() {
             let parts = self.lanes.take_batch();
@@ -213,26 +232,25 @@ impl Clerk {
             }
             self.came_together = parts.iter().map(|part| part.jobs.len()).sum();
             self.running += 1;
-            let run = Run::new(self.store.clone(), self.counters.clone(), parts, false);
-            let teller = self.teller.clone();
-            tokio::spawn(async move {
-                let fates = run.finish().await;
-                let _ = teller.send(News::Ran { fates, alone: false });
-            });
+            self.run(parts, None);
         }
         for wanted in self.lanes.take_wanted() {
             self.lease(wanted);
         }
     }
 
-    fn run_alone(&self, part: Part) {
-        let run = Run::new(self.store.clone(), self.counters.clone(), vec![part], true);
-        let (teller, loners) = (self.teller.clone(), self.loners.clone());
+    /// Carries parts out; alone, where there are places for that.
+    fn run(&self, parts: Vec<Part>, places: Option<Arc<Places>>) {
+        let (owners, alone) = (parts.iter().map(|part| part.owner).collect(), places.is_some());
+        let run = Run::new(self.store.clone(), self.counters.clone(), parts, places);
+        let teller = self.teller.clone();
         tokio::spawn(async move {
-            // Never closed.
-            let _turn = loners.acquire().await;
-            let fates = run.finish().await;
-            let _ = teller.send(News::Ran { fates, alone: true });
+            // Somebody has to say that it is over, or nothing would ever be done for these records again.
+            let news = match AssertUnwindSafe(run.finish()).catch_unwind().await {
+                Ok(fates) => News::Ran { fates, alone },
+                Err(_) => News::Vanished { owners, alone },
+            };
+            let _ = teller.send(news);
         });
     }
 

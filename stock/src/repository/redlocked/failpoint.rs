@@ -1,32 +1,48 @@
-//! Moments at which tests stop the process, and a bug that they must notice.
+//! Bugs that suites must notice.
 //!
 //! Without the feature `failpoints` everything here is compiled away.
 
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::job::Outcome;
+use crate::error::RepositoryError;
+pub(super) use crate::failpoint::{offend, planted, reached, sulk};
 use crate::log::LogEntry;
 use crate::record::RowWrite;
+use crate::request::RequestId;
 use crate::store::{StoreError, Transaction};
-
-/// A moment has come.
-#[cfg(feature = "failpoints")]
-pub(super) fn reached(name: &str) {
-    let _ = fail::eval(name, |_| ());
-}
-
-/// Nothing happens, without the feature.
-#[cfg(not(feature = "failpoints"))]
-pub(super) const fn reached(_name: &str) {}
+use crate::workbench::Answer;
 
 /// Whether this process only compares the fence, and only when it writes: no claim, no version, no look
 /// at the lease.
 #[cfg(feature = "failpoints")]
 pub(super) fn compares_at_write_time_only() -> bool {
-    fail::eval("redlocked-fence-at-write-only", |_| ()).is_some()
+    planted("redlocked-fence-at-write-only") || planted("redlocked-fence-ignored")
 }
 
 /// Never, without the feature.
 #[cfg(not(feature = "failpoints"))]
 pub(super) const fn compares_at_write_time_only() -> bool {
     false
+}
+
+/// Leaves the last of several entries out of the log.
+pub(super) fn shorten(entries: &mut Vec<LogEntry>) {
+    if entries.len() > 1 && planted("redlocked-log-shortened") {
+        entries.pop();
+    }
+}
+
+/// An answer before the commit, for callers who have waited for a moment.
+pub(super) async fn answer_early(answer: &mut oneshot::Receiver<Outcome>) -> Option<Outcome> {
+    if !planted("redlocked-answered-early") {
+        return None;
+    }
+    let waited = tokio::time::timeout(Duration::from_millis(2), answer).await;
+    let early = Answer { request_id: RequestId::make(), records: Vec::new(), replayed: false };
+    Some(waited.map_or(Ok(early), |answer| answer.unwrap_or(Err(RepositoryError::Overloaded))))
 }
 
 /// Makes writes go over whatever version there is, as long as its token is not larger: what `UPDATE …
@@ -39,7 +55,7 @@ pub(super) async fn forget_versions(
 ) -> Result<(), StoreError> {
     let keys: Vec<_> = writes.iter().map(|write| write.row.record.key).collect();
     for (stored, write) in transaction.claim(&keys).await?.into_iter().zip(writes) {
-        if stored.fence > write.row.fence {
+        if stored.fence > write.row.fence && !planted("redlocked-fence-ignored") {
             return Err(StoreError::Conflict(None));
         }
         let missed = stored.record.version - write.version;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use redlock::{Guard, LockError};
 
 use self::lane::{Entry, Held, Lane, Lease};
-use super::counters::{Counters, count};
+use super::counters::Counters;
 use super::job::{Job, Outcome};
 use super::lease::{Wanted, not_locked};
 use super::part::{Fate, Owner, Part};
@@ -29,9 +29,6 @@ const MAX_CHANGES: usize = 1_000;
 
 /// How many leases are taken for one request whose leases turn out to be stale, or are lost.
 const LEASES: u32 = 3;
-
-/// How long a lease stays where nothing is to be done under it.
-const LINGER: Duration = Duration::from_millis(10);
 
 /// All lanes.
 #[derive(Debug)]
@@ -91,7 +88,7 @@ impl Lanes {
         let keys = job.request.keys();
         let is_full = |key| self.lanes.get(key).is_some_and(|lane| lane.queue.len() >= MAX_WAITING);
         if keys.iter().any(is_full) {
-            count(&self.counters.overloaded);
+            self.counters.overloaded();
             return job.answer(Err(RepositoryError::Overloaded));
         }
         if let [key] = keys[..] {
@@ -199,21 +196,33 @@ impl Lanes {
                 }
             }
             Fate::Alone => {
-                count(&self.counters.alone);
+                self.counters.alone();
                 self.alone.push(part);
             }
             Fate::Stale { key, stored } => {
                 let fence = part.fence();
                 tracing::info!(%key, fence, stored, "a lease was stale; taking another one");
-                count(&self.counters.stale);
+                self.counters.stale();
                 // Above the largest floor there is none to ask for.
                 let leases = if stored > redlock::MAX_FENCE_FLOOR { 0 } else { LEASES };
                 self.retake(part, stored, leases, || RepositoryError::StaleFence { key, fence, stored });
             }
             Fate::Lost => {
-                count(&self.counters.lost);
+                self.counters.lost();
                 let key = part.keys[0];
                 self.retake(part, 0, LEASES, || RepositoryError::LeaseLost { key });
+            }
+        }
+    }
+
+    /// A transaction with this owner's part has vanished, and its requests with it: they have been answered. What
+    /// became of the row nobody knows, so the lease goes too.
+    pub(super) fn vanished(&mut self, owner: Owner) {
+        match owner {
+            Owner::Group(id) => self.disband(id),
+            Owner::Lane(key) => {
+                self.lane(key).lease = Lease::None;
+                self.advance(key);
             }
         }
     }
@@ -280,7 +289,7 @@ impl Lanes {
                         }
                         return;
                     }
-                    count(&self.counters.hand_overs);
+                    self.counters.yielded();
                 }
                 let (until, floor) = (job.until, std::mem::take(&mut lane.floor));
                 let before = match std::mem::replace(&mut lane.lease, Lease::Asked) {
@@ -314,8 +323,7 @@ impl Lanes {
     /// Lets go of leases under which nothing has been done for a while; all of them, when closing.
     pub(super) fn sweep(&mut self, closing: bool) -> Vec<Guard> {
         let now = Instant::now();
-        let linger = if closing { Duration::ZERO } else { LINGER };
-        let idle = self.lanes.extract_if(|_, lane| lane.is_idle(now, linger));
+        let idle = self.lanes.extract_if(|_, lane| lane.is_idle(now, closing));
         let guard = |lane: Lane| if let Lease::Held(held) = lane.lease { Some(held.guard) } else { None };
         idle.filter_map(|(_, lane)| guard(lane)).collect()
     }

@@ -7,14 +7,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::attempt::Trouble;
-use super::counters::{Counters, count};
+use tokio::sync::Semaphore;
+
+use super::attempt::{Prepared, Trouble};
+use super::counters::Counters;
+use super::failpoint;
 use super::lanes::all_failed;
 use super::part::{Fate, Part};
 use crate::error::RepositoryError;
 use crate::store::{Store, StoreError};
 
-/// How often somebody may be in the way of a part that is carried out alone.
+/// How often at least a part is tried that is carried out alone; and for as long as its requests would have waited for
+/// a lease. The server ends the transaction of a process that was stopped within that time.
 const ATTEMPTS: u32 = 5;
 
 /// How often, of a batch; after that each part is on its own.
@@ -23,6 +27,21 @@ const ATTEMPTS_TOGETHER: u32 = 2;
 /// The longest pause before the second attempt; it grows with each.
 const PAUSE_MS: u64 = 10;
 
+/// Places for parts that are carried out alone, one for each transaction.
+#[derive(Debug)]
+pub(super) struct Places {
+    /// For those who wait for nobody.
+    quick: Semaphore,
+    /// For those whose row somebody has: each may wait for a second, and then has to make room for others.
+    patient: Semaphore,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self { quick: Semaphore::new(8), patient: Semaphore::new(12) }
+    }
+}
+
 /// Parts that go into one transaction.
 pub(super) struct Run {
     pub(super) store: Arc<dyn Store>,
@@ -30,31 +49,45 @@ pub(super) struct Run {
     pub(super) parts: Vec<Part>,
     /// Those that are no longer in it.
     pub(super) fates: Vec<(Part, Fate)>,
-    /// Whether rows that others have locked are waited for.
-    pub(super) alone: bool,
+    /// Where it is a part that is carried out alone.
+    places: Option<Arc<Places>>,
+    /// Whether rows that others have locked are waited for; alone, after a first look.
+    pub(super) waits: bool,
     /// Whether the log is searched for the requests before they are applied.
     pub(super) look_first: bool,
 }
 
 impl Run {
-    pub(super) fn new(store: Arc<dyn Store>, counters: Arc<Counters>, parts: Vec<Part>, alone: bool) -> Self {
-        // A single request is tried first: almost all are new, and the log refuses those that are not.
-        let look_first = parts.iter().map(|part| part.jobs.len()).sum::<usize>() > 1;
-        Self { store, counters, parts, fates: Vec::new(), alone, look_first }
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        counters: Arc<Counters>,
+        mut parts: Vec<Part>,
+        places: Option<Arc<Places>>,
+    ) -> Self {
+        parts.iter_mut().flat_map(|part| &mut part.jobs).for_each(|job| job.begun = true);
+        parts.iter().filter(|part| part.is_claimed()).for_each(|_| counters.handed_over());
+        if counters.neighbours.are_expected() {
+            parts.iter_mut().for_each(|part| part.rows.clear());
+        }
+        let look_first = counters.repeats.are_expected();
+        Self { store, counters, parts, fates: Vec::new(), places, waits: false, look_first }
+    }
+
+    /// Whether it is a part that is carried out alone, so that nobody else waits for it.
+    pub(super) fn is_alone(&self) -> bool {
+        self.places.is_some()
     }
 
     /// Carries it out.
     pub(super) async fn finish(mut self) -> Vec<(Part, Fate)> {
-        let jobs = self.parts.iter().flat_map(|part| &part.jobs);
-        jobs.for_each(|job| self.counters.waits.add_time(job.age()));
         let mut conflicts = 0;
         while !self.parts.is_empty() {
+            failpoint::sulk().await;
             let began = Instant::now();
-            let trouble = match self.attempt().await {
+            let attempted = self.attempt_in_turn().await;
+            failpoint::offend(began.elapsed());
+            let trouble = match attempted {
                 Ok(done) => {
-                    self.counters.commits.add_time(began.elapsed());
-                    self.counters.records.add(self.parts.iter().map(|part| part.keys.len()).sum());
-                    self.counters.requests.add(self.parts.iter().map(|part| part.jobs.len()).sum());
                     self.done(done);
                     break;
                 }
@@ -63,7 +96,7 @@ impl Run {
             match trouble {
                 Trouble::TakenOut => {}
                 Trouble::Conflict(error) => {
-                    count(&self.counters.conflicts);
+                    self.counters.conflicted();
                     conflicts += 1;
                     tracing::debug!(%error, conflicts, parts = self.parts.len(), "trying again");
                     self.again(conflicts, &error).await;
@@ -75,16 +108,39 @@ impl Run {
         self.fates
     }
 
+    async fn attempt_in_turn(&mut self) -> Result<Prepared, Trouble> {
+        let places = self.places.clone();
+        let _place = match &places {
+            None => None,
+            // Never closed.
+            Some(places) if self.waits => places.patient.acquire().await.ok(),
+            Some(places) => places.quick.acquire().await.ok(),
+        };
+        self.attempt().await
+    }
+
     /// Prepares another attempt, or gives up.
     async fn again(&mut self, conflicts: u32, error: &StoreError) {
+        match error {
+            StoreError::DuplicateRequest(_) => self.counters.repeats.seen(),
+            StoreError::Conflict(_) => self.counters.neighbours.seen(),
+            _ => {}
+        }
         // Whatever was known of the rows may be what was wrong.
         self.parts.iter_mut().for_each(|part| part.rows.clear());
         self.look_first = true;
-        match self.alone {
+        self.waits = self.is_alone();
+        match self.is_alone() {
             false if conflicts >= ATTEMPTS_TOGETHER => self.part_ways(),
-            true if conflicts >= ATTEMPTS => self.fail_all(error),
+            true if conflicts >= ATTEMPTS && Instant::now() >= self.until() => self.fail_all(error),
             _ => pause(conflicts).await,
         }
+    }
+
+    /// How long the most patient of its requests waits for others.
+    fn until(&self) -> Instant {
+        let jobs = self.parts.iter().flat_map(|part| &part.jobs);
+        jobs.map(|job| job.until).max().unwrap_or_else(Instant::now)
     }
 
     /// Everybody on its own.
@@ -99,7 +155,7 @@ impl Run {
     /// The database does not do it; where that may be for the sake of one part, the others go on.
     fn fail(&mut self, error: &StoreError) {
         let of_one = matches!(error, StoreError::Other(_) | StoreError::Damaged { .. });
-        if of_one && !self.alone { self.part_ways() } else { self.fail_all(error) }
+        if of_one && !self.is_alone() { self.part_ways() } else { self.fail_all(error) }
     }
 
     fn fail_all(&mut self, error: &StoreError) {
@@ -113,6 +169,6 @@ impl Run {
 }
 
 pub(super) async fn pause(attempt: u32) {
-    let pause = rand::random_range(0..=PAUSE_MS * u64::from(attempt));
+    let pause = rand::random_range(0..=PAUSE_MS * u64::from(attempt.min(10)));
     tokio::time::sleep(Duration::from_millis(pause)).await;
 }

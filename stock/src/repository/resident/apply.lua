@@ -5,7 +5,7 @@
 -- ARGV: run_id of this server, most unflushed changes, records, requests, prefix of the keys of request ids.
 --   records  [[variant, warehouse, epoch], …], epoch as text
 --   requests [[id, generation, [[record, operation, quantity, order, expires in, ended sequence], …]], …]
--- Answers {'unusable', record}, {'full'}, or {'done', generation, verdicts, figures before, notes}, with one verdict
+-- Answers {'unusable', record}, {'diverged', record, why}, {'full'}, or {'done', generation, verdicts, figures before, notes}, with one verdict
 -- for each request: y done, n refused, s seen before, l look for it in the database again; and a note for each that
 -- is not y.
 
@@ -24,8 +24,9 @@ local AVAILABLE, LOCKED, RESERVED, HELD_LOCKED, HELD_RESERVED, VERSION, SEQUENCE
 local rows, before = {}, {}
 for i, record in ipairs(records) do
   local h = redis.call('HMGET', KEYS[2 + i], 'available_stock', 'locked_stock', 'reserved_stock', 'held_locked',
-    'held_reserved', 'version', 'sequence', 'epoch', 'run_id', 'closing')
+    'held_reserved', 'version', 'sequence', 'epoch', 'run_id', 'closing', 'diverged')
   if h[8] ~= record[3] or h[9] ~= ARGV[1] or h[10] then return {'unusable', i - 1} end
+  if h[11] then return {'diverged', i - 1, h[11]} end
   local row = {}
   for n = 1, 7 do
     row[n] = tonumber(h[n])
@@ -37,8 +38,9 @@ for i, record in ipairs(records) do
 end
 if tonumber(state[2] or '0') >= tonumber(ARGV[2]) then return {'full'} end
 
--- locked, reserved, state (o open, c closed, x expired), sequence at which its expiry was set or -1, sequence of its
--- last change; or false.
+-- locked, reserved, state, sequence at which its expiry was set or -1, sequence of its last change; or false.
+-- States: o open, c closed, x expired as a whole; p and q are o and c where what was not paid in time has been unlocked
+-- and nothing has been locked since.
 local function hold_of(index, order)
   local hold = rows[index].orders[order]
   if hold == nil then
@@ -87,29 +89,39 @@ local function moved_held(l, r, operation, q)
   return l, r - q
 end
 
+-- More was asked for than is held, or than is held any more.
+local function exceeded(hold, operation)
+  if (hold[3] == 'p' or hold[3] == 'q') and (operation == 1 or operation == 2) then return 'X' end
+  return 'E ' .. text((operation == 3 or operation == 4) and hold[2] or hold[1])
+end
+
 -- The hold after an order's operation; or nothing, and why not.
 local function held_after(hold, change, sequence)
   local operation, q, expires, ended = change[2], change[3], change[5], change[6]
   expires = type(expires) == 'number'
   ended = type(ended) == 'number' and ended or nil
-  if not hold or hold[3] ~= 'o' then
+  if not hold or (hold[3] ~= 'o' and hold[3] ~= 'p') then
     if operation ~= 0 then
       if not hold then return nil, 'N' end
       if ended then return nil, 'C' end
       if hold[3] == 'x' then return nil, 'X' end
-      return nil, 'E 0'
+      return nil, exceeded(hold, operation)
     end
     return {q, 0, 'o', expires and sequence or -1, sequence}
   end
   if ended and (hold[4] < 0 or hold[4] > ended or hold[1] ~= q) then return nil, 'C' end
   local l, r = moved_held(hold[1], hold[2], operation, q)
-  if not l then
-    return nil, 'E ' .. text((operation == 3 or operation == 4) and hold[2] or hold[1])
+  if not l then return nil, exceeded(hold, operation) end
+  local lapsed = ended or (hold[3] == 'p' and operation ~= 0)
+  local status
+  if l > 0 or r > 0 then
+    status = lapsed and 'p' or 'o'
+  else
+    status = ended and 'x' or (lapsed and 'q' or 'c')
   end
-  local open = l > 0 or r > 0
   local expiry = hold[4]
   if l == 0 then expiry = -1 elseif expires then expiry = sequence end
-  return {l, r, open and 'o' or (ended and 'x' or 'c'), expiry, sequence}
+  return {l, r, status, expiry, sequence}
 end
 
 -- Makes a change, or says why not.

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::queue::{Item, Place, Reply};
-use super::{PATIENCE, Resident};
+use super::residence::unavailable;
+use super::{Resident, known};
 use crate::error::RepositoryError;
 use crate::hold::{Hold, HoldState, Refusal};
+use crate::operation::StockKey;
 use crate::request::{Change, Identified};
 use crate::workbench::Answer;
 
@@ -21,7 +23,7 @@ impl Resident {
         let mut doubt = None;
         // Nobody can have used an id that was made just now.
         let mut looked = request.is_new().then(|| self.queue.generation());
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + self.patience;
         loop {
             let tried = self.attempt(&request, &mut looked).await;
             let error = match tried {
@@ -37,19 +39,22 @@ impl Resident {
                 }
                 Err(error) => error,
             };
+            if is_decided(&error) {
+                return Err(error);
+            }
             let passes = match &error {
                 RepositoryError::ResidentUnavailable { .. } => true,
                 RepositoryError::Store(error) => error.is_conflict(),
-                RepositoryError::Overloaded => doubt.is_some(),
                 _ => false,
             };
-            if !passes || Instant::now() >= until {
-                return Err(match doubt {
-                    Some(doubt) if passes => {
-                        RepositoryError::ResidentUnknown { request_id: request.id().clone(), source: doubt.into() }
-                    }
-                    _ => error,
-                });
+            match &doubt {
+                None if !passes || Instant::now() >= until => return Err(error),
+                // Whatever else is in the way, only a decision settles what has become of it.
+                Some(doubt) if Instant::now() >= until => {
+                    let request_id = request.id().clone();
+                    return Err(RepositoryError::ResidentUnknown { request_id, source: doubt.clone().into() });
+                }
+                _ => {}
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -60,21 +65,8 @@ impl Resident {
         for key in request.keys() {
             places.push(self.residences.ensure(key).await?);
         }
-        // In this order: nobody but us changes records of these epochs, so that what is not in the log now
-        // can only get there through Redis.
-        let generation = match *looked {
-            Some(generation) => generation,
-            None => {
-                let generation = self.queue.generation();
-                if let Some(answer) = self.lookups.in_log(request, &places).await? {
-                    return Ok(Attempt::Answered(answer));
-                }
-                generation
-            }
-        };
-        *looked = Some(generation);
         let Some(ended) = self.ended(request, &places).await? else { return Ok(Attempt::Again) };
-        let item = Item { request: request.clone(), places: places.clone(), generation, ended };
+        let item = Item { request: request.clone(), places: places.clone(), looked: *looked, ended };
         Ok(match self.queue.ask(item).await {
             Reply::Done(records) => {
                 Attempt::Answered(Answer { request_id: request.id().clone(), records, replayed: false })
@@ -82,9 +74,12 @@ impl Resident {
             Reply::Refused(number, refusal) => {
                 return Err(self.explained(request, number, refusal, &places).await?.into());
             }
-            Reply::Seen(entry) => match self.lookups.in_journal(&entry, request, &places).await? {
+            Reply::Logged(entries) => Attempt::Answered(known::in_log(&entries, request, &places)?),
+            Reply::Unlooked(error) => return Err(error.into()),
+            Reply::Seen(entry) => match known::in_journal(&self.link, &entry, request, &places).await? {
                 Some(answer) => Attempt::Answered(answer),
                 None => {
+                    self.is_not_kept(&entry, &places).await?;
                     *looked = None;
                     Attempt::Again
                 }
@@ -95,11 +90,12 @@ impl Resident {
             }
             Reply::Unusable(key) => {
                 *looked = None;
-                places
-                    .iter()
-                    .filter(|place| place.key == key)
-                    .for_each(|place| self.residences.forget(key, place.epoch));
+                self.forget(key, &places);
                 Attempt::Again
+            }
+            Reply::Diverged(key, reason) => {
+                self.forget(key, &places);
+                return Err(RepositoryError::ResidentDiverged { key, reason });
             }
             Reply::Again => Attempt::Again,
             Reply::Full => return Err(RepositoryError::Overloaded),
@@ -108,13 +104,30 @@ impl Resident {
         })
     }
 
+    /// Refuses what waits for somebody's decision: an entry of the journal that was set apart.
+    async fn is_not_kept(&self, id: &str, places: &[Place]) -> Result<(), RepositoryError> {
+        for Place { key, .. } in places {
+            let kept = self.link.kept(*key).await.map_err(unavailable)?;
+            if kept.iter().any(|(_, entry)| entry.id == id) {
+                let reason = format!("entry {id} of the journal has been set apart");
+                return Err(RepositoryError::ResidentDiverged { key: *key, reason });
+            }
+        }
+        Ok(())
+    }
+
+    fn forget(&self, key: StockKey, places: &[Place]) {
+        let of_it = places.iter().filter(|place| place.key == key);
+        of_it.for_each(|place| self.residences.forget(key, place.epoch));
+    }
+
     /// For a request that ends a hold, up to which sequence the database has the hold as it was listed, or
     /// less than any if it is no longer so: only the database knows when a hold ends. `None` if the record
     /// has moved.
     async fn ended(&self, request: &Identified, places: &[Place]) -> Result<Option<Option<i64>>, RepositoryError> {
         let ends = |change: &&Change| change.ended_at.is_some();
         let Some(change) = request.changes().iter().find(ends) else { return Ok(Some(None)) };
-        self.flusher.settle().await?;
+        self.flusher.settle_record(change.key).await?;
         let Some(place) = places.iter().find(|place| place.key == change.key) else { return Ok(None) };
         let (residence, hold) = self.stored_hold(place, change).await?;
         let Some(sequence) = residence.filter(|(epoch, _)| *epoch == place.epoch).map(|(_, sequence)| sequence) else {
@@ -151,17 +164,17 @@ impl Resident {
         let change = &request.changes()[number];
         let place = places.iter().find(|place| place.key == change.key);
         let (Refusal::HoldNotFound { order_id }, Some(place)) = (&refusal, place) else { return Ok(refusal) };
-        let order_id = order_id.clone();
         let (_, hold) = self.stored_hold(place, change).await?;
-        Ok(match hold.map(|hold| hold.state) {
-            Some(HoldState::Closed | HoldState::Expired) if change.ended_at.is_some() => {
-                Refusal::HoldChanged { order_id }
-            }
-            Some(HoldState::Expired) => Refusal::HoldExpired { order_id },
-            Some(HoldState::Closed) => Refusal::HoldExceeded { order_id, held: 0, quantity: change.quantity.get() },
-            _ => refusal,
-        })
+        let ended = hold.filter(|hold| hold.state != HoldState::Open);
+        Ok(ended.and_then(|hold| Hold::after(Some(&hold), place.id, order_id, change).err()).unwrap_or(refusal))
     }
+}
+
+/// Whether somebody has looked at the request, its id and the levels, and said no: then it has not been carried out
+/// by an earlier try either.
+fn is_decided(error: &RepositoryError) -> bool {
+    use RepositoryError::{Invalid, Refused, RequestConflict};
+    matches!(error, Invalid(_) | Refused(_) | RequestConflict { .. })
 }
 
 /// What a try has come to.

@@ -5,21 +5,26 @@
 //! it, and a transaction begins where the rows that it has locked say. A flusher that was stopped, or
 //! whose commit went unanswered, finds on its next look what has become of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redlock::{Guard, Redlock};
 use tokio::sync::{Notify, watch};
 
+use super::apart::Apart;
 use super::link::{JOURNAL, Link, REQUESTS, STATE, is_at_most};
 use super::replay::Replay;
 use super::residence::unavailable;
 use super::wire::{JournalEntry, hash_key, json};
+use crate::contention::Meters;
 use crate::error::RepositoryError;
+use crate::failpoint::planted;
+use crate::hint::{CHANNEL, Hint};
 use crate::hold::{Hold, HoldState};
 use crate::operation::StockKey;
-use crate::request::RequestId;
+use crate::record::Residence;
+use crate::request::{Identified, RequestId};
 use crate::store::{CommitError, Store, StoreError};
 
 /// Whose lease the flusher takes.
@@ -47,16 +52,47 @@ pub(super) struct Flusher {
     store: Arc<dyn Store>,
     link: Arc<Link>,
     redlock: Redlock,
+    meters: Meters,
     wake: Notify,
     stop: watch::Sender<bool>,
+    ended: watch::Sender<bool>,
+}
+
+/// What came of writing entries back.
+struct Written {
+    closed: Vec<Closed>,
+    /// The version of each row, for those who have copies.
+    versions: Vec<Hint>,
+    /// Entries that the rows are past already.
+    passed: Vec<JournalEntry>,
 }
 
 /// A hold of which nothing is left: the record's hash, its epoch, the order, the sequence.
 type Closed = (String, String, String, u64);
 
 impl Flusher {
-    pub(super) fn new(store: Arc<dyn Store>, link: Arc<Link>, redlock: Redlock) -> Self {
-        Self { store, link, redlock, wake: Notify::new(), stop: watch::channel(false).0 }
+    pub(super) fn new(store: Arc<dyn Store>, link: Arc<Link>, redlock: Redlock, meters: Meters) -> Self {
+        Self {
+            store,
+            link,
+            redlock,
+            meters,
+            wake: Notify::new(),
+            stop: watch::channel(false).0,
+            ended: watch::channel(false).0,
+        }
+    }
+
+    pub(super) fn store(&self) -> &dyn Store {
+        self.store.as_ref()
+    }
+
+    pub(super) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    pub(super) fn meters(&self) -> &Meters {
+        &self.meters
     }
 
     /// Ends [`run`](Self::run).
@@ -67,24 +103,32 @@ impl Flusher {
     /// Flushes until it is stopped.
     pub(super) async fn run(self: Arc<Self>) {
         let mut stop = self.stop.subscribe();
+        let _ended = Ended(&self.ended);
         let mut guard = None;
         loop {
             let pause = match self.round(&mut guard).await {
                 Ok(()) => IDLE,
                 Err(error) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "flushing resident records");
+                    // Another instance may fare better, and need not wait for the end of the lease.
+                    let_go(&mut guard).await;
                     PAUSE
                 }
             };
             tokio::select! {
-                () = self.wake.notified() => {}
+                // After a failure nobody's hurry counts, or the others would never have their turn.
+                () = self.wake.notified(), if pause == IDLE => {}
                 () = tokio::time::sleep(pause) => {}
                 _ = stop.wait_for(|stop| *stop) => break,
             }
         }
-        if let Some(guard) = guard {
-            let _ = Guard::release(guard).await;
-        }
+        let_go(&mut guard).await;
+    }
+
+    /// Waits until it has been stopped and has let go of its lease.
+    pub(super) async fn ended(&self) {
+        // Whoever has the other end is `self`.
+        let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
     }
 
     /// Everything there is, if the lease can be had.
@@ -125,6 +169,34 @@ impl Flusher {
         }
     }
 
+    /// Waits until everything that was done to a record before has been written back, or kept because it does not
+    /// follow; not for what is done to others.
+    pub(super) async fn settle_record(&self, key: StockKey) -> Result<(), RepositoryError> {
+        // One that is nobody's was written back before it became that.
+        let row = self.store.read(key).await?;
+        let Some(Residence { epoch, .. }) = row.and_then(|row| row.residence) else { return Ok(()) };
+        let seen = self.link.look(key).await.map_err(unavailable)?;
+        let figures = seen.figures.filter(|_| seen.epoch == epoch.to_string());
+        let Some(sold) = figures.map(|figures| figures.sequence) else { return self.settle().await };
+        let Some(last) = self.link.last().await.map_err(unavailable)? else { return Ok(()) };
+        let until = Instant::now() + PATIENCE;
+        let mut pause = Duration::from_millis(1);
+        loop {
+            let residence = self.store.read(key).await?.and_then(|row| row.residence);
+            let is_waiting = residence.is_some_and(|now| now.epoch == epoch && now.sequence < sold);
+            let first = self.link.first().await.map_err(unavailable)?;
+            if !is_waiting || first.is_none_or(|first| !is_at_most(&first, &last)) {
+                return Ok(());
+            }
+            if Instant::now() >= until {
+                return Err(RepositoryError::Overloaded);
+            }
+            self.wake.notify_one();
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(20));
+        }
+    }
+
     /// Writes the oldest part of the journal back, in one transaction. False where there is nothing.
     async fn flush(&self, guard: &Guard) -> Result<bool, RepositoryError> {
         let mut entries = self.link.journal("-", ENTRIES).await.map_err(unavailable)?;
@@ -135,33 +207,67 @@ impl Flusher {
             is_first || changes <= CHANGES
         });
         entries.truncate(fits.count());
-        if entries.is_empty() {
+        // Here, so that whoever is kept out has seen nothing that came after.
+        if entries.is_empty() || planted("resident-kept-out") {
             return Ok(false);
         }
-        let mut renamed = HashMap::new();
-        let closed = match self.write(&entries, guard, &renamed).await {
-            Err(RepositoryError::Store(StoreError::DuplicateRequest(_))) => {
-                renamed = self.rename(&entries).await?;
-                self.write(&entries, guard, &renamed).await?
+        let mut apart = self.apart().await?;
+        let written = loop {
+            let rest = apart.rest(&entries);
+            match self.write_all(&rest, guard).await {
+                Err(RepositoryError::ResidentDiverged { key, reason }) => {
+                    self.set_apart(&rest, (key, reason), &mut apart).await?;
+                }
+                outcome => break outcome?,
             }
-            outcome => outcome?,
         };
+        self.set_apart_unlogged(&written.passed, &mut apart).await?;
         if planted("resident-before-trim") {
             return Err(StoreError::Conflict(None).into());
         }
-        self.trim(&entries, &closed).await?;
+        self.trim(&entries, &apart, &written).await?;
         Ok(true)
+    }
+
+    /// Writes entries back, also those whose ids have been used past Redis.
+    async fn write_all(&self, entries: &[JournalEntry], guard: &Guard) -> Result<Written, RepositoryError> {
+        match self.write(entries, guard, &HashMap::new()).await {
+            Err(RepositoryError::Store(StoreError::DuplicateRequest(_))) => {
+                let renamed = self.rename(entries).await?;
+                self.write(entries, guard, &renamed).await
+            }
+            outcome => outcome,
+        }
     }
 
     /// Other ids for requests whose ids are in the log already: another request was carried out under the
     /// same id at the same moment, past Redis. Both were answered, so both stay.
-    async fn rename(&self, entries: &[JournalEntry]) -> Result<HashMap<RequestId, RequestId>, RepositoryError> {
-        let requests = entries.iter().flat_map(|entry| &entry.requests);
-        let ids: Vec<_> = requests.map(|request| request.id().clone()).collect();
-        let logged = self.store.find_requests(&ids).await?;
-        let renamed: HashMap<_, _> = logged.into_iter().map(|entry| (entry.request_id, RequestId::make())).collect();
-        tracing::error!(?renamed, "requests past Redis had the same ids; these are logged under others");
+    pub(super) async fn rename(
+        &self,
+        entries: &[JournalEntry],
+    ) -> Result<HashMap<RequestId, RequestId>, RepositoryError> {
+        let logged = self.logged(entries.iter().flat_map(|entry| &entry.requests)).await?;
+        let renamed: HashMap<_, _> = logged.into_iter().map(|(id, _)| (id, RequestId::make())).collect();
+        if !renamed.is_empty() {
+            tracing::error!(
+                ?renamed,
+                "these ids are in the log already; what was done under them in Redis gets others"
+            );
+        }
         Ok(renamed)
+    }
+
+    /// Of which records the log has something under the ids of these requests.
+    pub(super) async fn logged(
+        &self,
+        requests: impl Iterator<Item = &Identified>,
+    ) -> Result<HashSet<(RequestId, StockKey)>, RepositoryError> {
+        let ids: Vec<_> = requests.map(|request| request.id().clone()).collect();
+        if ids.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let logged = self.store.find_requests(&ids).await?;
+        Ok(logged.into_iter().map(|entry| (entry.request_id, entry.key)).collect())
     }
 
     async fn write(
@@ -169,7 +275,7 @@ impl Flusher {
         entries: &[JournalEntry],
         guard: &Guard,
         renamed: &HashMap<RequestId, RequestId>,
-    ) -> Result<Vec<Closed>, RepositoryError> {
+    ) -> Result<Written, RepositoryError> {
         let mut keys: Vec<StockKey> =
             entries.iter().flat_map(|entry| entry.records.iter().map(|(key, _)| *key)).collect();
         keys.sort_unstable();
@@ -181,12 +287,17 @@ impl Flusher {
             if !places.is_empty() {
                 transaction.find_holds(&places).await?.into_iter().for_each(|hold| replay.put_hold(hold));
             }
+            let mut passed = Vec::new();
             for entry in entries {
-                if replay.is_due(entry)? {
-                    replay.take(entry, renamed)?;
+                match replay.is_due(entry)? {
+                    true => replay.take(entry, renamed)?,
+                    false => passed.push(entry.clone()),
                 }
             }
             let closed = replay.holds().filter_map(|hold| closed(hold, &replay)).collect();
+            // Also of those that were written before: whoever did so may not have been able to say it.
+            let rows = keys.iter().filter_map(|key| replay.row(*key));
+            let versions = rows.map(|(row, _)| Hint::Changed(row.record.key, row.record.version)).collect();
             let writes = replay.into_writes();
             transaction.write(&writes.rows).await?;
             transaction.append(&writes.entries).await?;
@@ -194,14 +305,20 @@ impl Flusher {
             if !guard.is_valid() || planted("resident-before-commit") {
                 return Err(RepositoryError::Store(StoreError::Conflict(None)));
             }
-            Ok(closed)
+            Ok(Written { closed, versions, passed })
         };
         match written.await {
-            Ok(closed) => match transaction.commit().await {
-                Ok(()) => Ok(closed),
-                // The rows will tell.
-                Err(CommitError::RolledBack(error) | CommitError::Unknown(error)) => Err(error.into()),
-            },
+            Ok(written) => {
+                let began = Instant::now();
+                match transaction.commit().await {
+                    Ok(()) => {
+                        self.meters.committed(began.elapsed());
+                        Ok(written)
+                    }
+                    // The rows will tell.
+                    Err(CommitError::RolledBack(error) | CommitError::Unknown(error)) => Err(error.into()),
+                }
+            }
             Err(error) => {
                 transaction.rollback().await;
                 Err(error)
@@ -209,15 +326,34 @@ impl Flusher {
         }
     }
 
-    async fn trim(&self, entries: &[JournalEntry], closed: &[Closed]) -> Result<(), RepositoryError> {
-        let done: Vec<_> = entries.iter().map(|entry| (entry.id.as_str(), entry.changes())).collect();
-        let (done, closed) = (json(&done), json(&closed));
+    async fn trim(&self, entries: &[JournalEntry], apart: &Apart, written: &Written) -> Result<(), RepositoryError> {
+        let done = |entry: &JournalEntry| (entry.id.clone(), entry.changes(), apart.places(entry));
+        let done: Vec<_> = entries.iter().map(done).collect();
+        let (done, closed) = (json(&done), json(&written.closed));
+        let messages: Vec<_> = written.versions.iter().map(Hint::to_string).collect();
         let removed = self.link.with(async |connection, _| {
             let mut call = self.link.scripts.trim.key(JOURNAL);
-            call.key(STATE).arg(REQUESTS).arg(GENERATION).arg(done).arg(closed);
+            call.key(STATE).arg(REQUESTS).arg(GENERATION).arg(done).arg(closed).arg(CHANNEL).arg(json(&messages));
             call.invoke_async::<i64>(connection).await
         });
         removed.await.map(|_| ()).map_err(unavailable)
+    }
+}
+
+/// Says that the flusher has ended, whatever has ended it.
+struct Ended<'a>(&'a watch::Sender<bool>);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.send_replace(true);
+    }
+}
+
+/// Gives the lease to whoever wants it next.
+async fn let_go(guard: &mut Option<Guard>) {
+    if let Some(guard) = guard.take() {
+        // Nodes that do not answer have it end by itself.
+        let _ = guard.release().await;
     }
 }
 
@@ -226,16 +362,4 @@ fn closed(hold: &Hold, replay: &Replay) -> Option<Closed> {
     let order = hold.order_id.as_str().to_owned();
     (hold.state != HoldState::Open)
         .then(|| (hash_key(hold.key), residence.epoch.to_string(), order, residence.sequence))
-}
-
-/// Whether a test wants this moment to be the last of the flush.
-#[cfg(feature = "failpoints")]
-fn planted(name: &str) -> bool {
-    fail::eval(name, |_| ()).is_some()
-}
-
-/// Never, without the feature.
-#[cfg(not(feature = "failpoints"))]
-const fn planted(_name: &str) -> bool {
-    false
 }

@@ -3,17 +3,29 @@
 //! A connection is never mended: the server on the other side of a new one may be another, with another
 //! memory. Every connection knows the `run_id` of its server, which a restart changes, and every record
 //! remembers the one under which it was loaded.
+//!
+//! A connection that is given up may have something on its way to the server still. Before anything else is said
+//! on the next one, the server is told to end the old one: from then on, what has not been done on it never will be,
+//! and a later answer can be relied on.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError, Script};
+use redis::{
+    AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, ProtocolVersion, PushInfo, PushKind, RedisError,
+    Script,
+};
 use tokio::sync::Mutex;
 
-use super::wire::{Figures, JournalEntry, hash_key, holds_key};
+use super::wire::{Figures, JournalEntry, Life, hash_key, holds_key, kept_key, life_name, parse_life};
 use crate::operation::StockKey;
+
+#[cfg(test)]
+mod tests;
 
 /// Where everything that was done is written down.
 pub(super) const JOURNAL: &str = "product_stock:resident:journal";
@@ -23,6 +35,9 @@ pub(super) const STATE: &str = "product_stock:resident:state";
 
 /// Which records are resident.
 pub(super) const RECORDS: &str = "product_stock:resident:records";
+
+/// Which lives of records do not follow from the database, and why.
+pub(super) const DIVERGED: &str = "product_stock:resident:diverged";
 
 /// What the keys of request ids begin with; a generation follows.
 pub(super) const REQUESTS: &str = "product_stock:resident:requests:";
@@ -34,7 +49,7 @@ const ANSWER: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Link {
     client: Client,
-    current: Mutex<Option<Connected>>,
+    slot: Mutex<Slot>,
     pub(super) scripts: Scripts,
 }
 
@@ -45,6 +60,15 @@ pub(super) struct Scripts {
     pub(super) load: Script,
     pub(super) close: Script,
     pub(super) trim: Script,
+    pub(super) diverge: Script,
+    pub(super) discard: Script,
+}
+
+/// The connection in use, and those that were given up: the `run_id` of their server, and its number for them.
+#[derive(Debug, Default)]
+struct Slot {
+    current: Option<Connected>,
+    given_up: Vec<(Arc<str>, i64)>,
 }
 
 /// A connection and the server behind it.
@@ -52,6 +76,10 @@ pub(super) struct Scripts {
 pub(super) struct Connected {
     pub(super) connection: MultiplexedConnection,
     pub(super) run_id: Arc<str>,
+    /// What the server calls it.
+    number: i64,
+    /// Set when it has ended; nothing is sent on it from then on.
+    is_over: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Connected {
@@ -60,19 +88,47 @@ impl std::fmt::Debug for Connected {
     }
 }
 
+impl Slot {
+    fn give_up(&mut self) {
+        self.given_up.extend(self.current.take().map(|connected| (connected.run_id, connected.number)));
+    }
+}
+
+impl Connected {
+    /// Has the server end other connections. One that has gone, or was to another run of the server, does nothing
+    /// any more.
+    async fn end(&mut self, others: &[(Arc<str>, i64)]) -> Result<(), RedisError> {
+        for (_, number) in others.iter().filter(|(run_id, _)| *run_id == self.run_id) {
+            let mut kill = redis::cmd("CLIENT");
+            kill.arg("KILL").arg("ID").arg(number);
+            match kill.query_async::<i64>(&mut self.connection).await {
+                Err(error) if error.code().is_none() => return Err(error),
+                Err(error) => {
+                    let why = "an old connection to Redis is not ended; what is on its way there may still be done";
+                    tracing::warn!(%error, "{why}");
+                }
+                Ok(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
 /// What Redis has of a record.
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
     /// The epoch in which it was loaded; empty where there is nothing.
     pub(super) epoch: String,
-    /// Whether it is served: by this very server, and not about to leave.
+    /// Whether it is served: by this very server, not about to leave, and following from the database.
     pub(super) is_open: bool,
     /// Its numbers, where they can be read.
     pub(super) figures: Option<Figures>,
+    /// Why it does not follow from the database, if it does not.
+    pub(super) diverged: Option<String>,
 }
 
 /// What is looked at of a record.
-const FIELDS: [&str; 10] = [
+const FIELDS: [&str; 11] = [
     "available_stock",
     "locked_stock",
     "reserved_stock",
@@ -83,6 +139,7 @@ const FIELDS: [&str; 10] = [
     "epoch",
     "run_id",
     "closing",
+    "diverged",
 ];
 
 impl Seen {
@@ -91,8 +148,9 @@ impl Seen {
         let numbers: Vec<u64> = (0..7).filter_map(|n| text(n)?.parse().ok()).collect();
         Self {
             epoch: text(7).unwrap_or_default().to_owned(),
-            is_open: text(8) == Some(run_id) && text(9).is_none(),
+            is_open: text(8) == Some(run_id) && text(9).is_none() && text(10).is_none(),
             figures: numbers.try_into().ok().and_then(Figures::from_numbers),
+            diverged: text(10).map(str::to_owned),
         }
     }
 }
@@ -105,23 +163,46 @@ impl Link {
             load: Script::new(include_str!("load.lua")),
             close: Script::new(include_str!("close.lua")),
             trim: Script::new(include_str!("trim.lua")),
+            diverge: Script::new(include_str!("diverge.lua")),
+            discard: Script::new(include_str!("discard.lua")),
         };
-        Ok(Self { client: Client::open(url)?, current: Mutex::new(None), scripts })
+        let info = url.into_connection_info()?;
+        // The only protocol in which the client says that a connection has ended.
+        let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let client = Client::open(info.set_redis_settings(settings))?;
+        Ok(Self { client, slot: Mutex::default(), scripts })
     }
 
     /// A connection, made if there is none.
     pub(super) async fn get(&self) -> Result<Connected, RedisError> {
-        let mut current = self.current.lock().await;
-        if let Some(connected) = current.as_ref() {
-            return Ok(connected.clone());
+        let mut slot = self.slot.lock().await;
+        if let Some(connected) = &slot.current {
+            if !connected.is_over.load(Ordering::Acquire) {
+                return Ok(connected.clone());
+            }
+            slot.give_up();
         }
-        let config =
-            AsyncConnectionConfig::new().set_connection_timeout(Some(ANSWER)).set_response_timeout(Some(ANSWER));
-        let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
-        let info: String = redis::cmd("INFO").query_async(&mut connection).await?;
-        let connected = Connected { connection, run_id: fit(&info)?.into() };
-        *current = Some(connected.clone());
+        let mut connected = self.connect().await?;
+        connected.end(&slot.given_up).await?;
+        slot.given_up.clear();
+        slot.current = Some(connected.clone());
         Ok(connected)
+    }
+
+    async fn connect(&self) -> Result<Connected, RedisError> {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let flag = is_over.clone();
+        let told = move |push: PushInfo| {
+            flag.fetch_or(push.kind == PushKind::Disconnection, Ordering::AcqRel);
+            Ok::<(), Infallible>(())
+        };
+        let config = AsyncConnectionConfig::new().set_connection_timeout(Some(ANSWER));
+        let config = config.set_response_timeout(Some(ANSWER)).set_push_sender(told);
+        let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        let mut hello = redis::pipe();
+        hello.cmd("INFO").cmd("CLIENT").arg("ID");
+        let (info, number): (String, i64) = hello.query_async(&mut connection).await?;
+        Ok(Connected { connection, run_id: fit(&info)?.into(), number, is_over })
     }
 
     /// Gives a connection up after an error that is not about what was asked.
@@ -129,10 +210,10 @@ impl Link {
         if !(error.is_io_error() || error.is_timeout() || error.is_connection_dropped()) {
             return;
         }
-        let mut current = self.current.lock().await;
-        // By run_id and not by connection: at worst a good one is made anew.
-        if current.as_ref().is_some_and(|connected| connected.run_id == broken.run_id) {
-            *current = None;
+        let mut slot = self.slot.lock().await;
+        // Somebody else may have done so before.
+        if slot.current.as_ref().is_some_and(|connected| Arc::ptr_eq(&connected.is_over, &broken.is_over)) {
+            slot.give_up();
         }
     }
 
@@ -172,14 +253,37 @@ impl Link {
 
     /// The journal from an id on, so many entries.
     pub(super) async fn journal(&self, from: &str, count: usize) -> Result<Vec<JournalEntry>, RedisError> {
-        type Raw = Vec<(String, HashMap<String, String>)>;
         let command = redis::cmd("XRANGE").arg(JOURNAL).arg(from).arg("+").arg("COUNT").arg(count).to_owned();
         let raw: Raw = self.with(async |connection, _| command.query_async(connection).await).await?;
-        let parse = |(id, fields): (String, HashMap<String, String>)| {
-            let unread = || RedisError::from((ErrorKind::UnexpectedReturnType, "not a journal entry", id.clone()));
-            JournalEntry::parse(id.clone(), &fields).ok_or_else(unread)
+        raw.into_iter().map(|(id, fields)| parse(id, &fields)).collect()
+    }
+
+    /// Notes that a life does not follow from the database; its sales end.
+    pub(super) async fn diverge(&self, life: Life, reason: &str) -> Result<(), RedisError> {
+        self.with(async |connection, _| {
+            let mut call = self.scripts.diverge.key(hash_key(life.0));
+            call.key(DIVERGED).arg(life.1).arg(life_name(life)).arg(reason);
+            call.invoke_async::<i64>(connection).await.map(drop)
+        })
+        .await
+    }
+
+    /// The lives that do not follow from the database, and why.
+    pub(super) async fn diverged(&self) -> Result<HashMap<Life, String>, RedisError> {
+        let command = redis::cmd("HGETALL").arg(DIVERGED).to_owned();
+        let all: HashMap<String, String> =
+            self.with(async |connection, _| command.query_async(connection).await).await?;
+        Ok(all.into_iter().filter_map(|(name, why)| Some((parse_life(&name)?, why))).collect())
+    }
+
+    /// What was kept of a record because it does not follow from the database, each entry with the id of its copy.
+    pub(super) async fn kept(&self, key: StockKey) -> Result<Vec<(String, JournalEntry)>, RedisError> {
+        let command = redis::cmd("XRANGE").arg(kept_key(key)).arg("-").arg("+").to_owned();
+        let raw: Raw = self.with(async |connection, _| command.query_async(connection).await).await?;
+        let read = |(copy, fields): (String, HashMap<String, String>)| {
+            Ok((copy, parse(fields.get("i").cloned().unwrap_or_default(), &fields)?))
         };
-        raw.into_iter().map(parse).collect()
+        raw.into_iter().map(read).collect()
     }
 
     /// The id of the last entry of the journal, if there is one.
@@ -215,6 +319,14 @@ fn fit(info: &str) -> Result<String, RedisError> {
             unfit(format!("maxmemory is {limit} and maxmemory-policy is {policy}; only noeviction keeps every level"))
         }
     }
+}
+
+/// Entries of a stream.
+type Raw = Vec<(String, HashMap<String, String>)>;
+
+fn parse(id: String, fields: &HashMap<String, String>) -> Result<JournalEntry, RedisError> {
+    let unread = (ErrorKind::UnexpectedReturnType, "not a journal entry", id.clone());
+    JournalEntry::parse(id, fields).ok_or_else(|| unread.into())
 }
 
 /// Whether the stream id `one` is `other` or comes before it.

@@ -58,6 +58,9 @@ async fn look(
     let row = transaction.claim(&[key]).await?.pop().ok_or(RepositoryError::NotFound { key })?;
     let Some(residence) = row.residence else { return Ok(None) };
     let (seen, redis_holds) = link.snapshot(key).await.map_err(unavailable)?;
+    if let Some(reason) = seen.diverged {
+        return Err(RepositoryError::ResidentDiverged { key, reason });
+    }
     let found = seen.figures.filter(|_| seen.epoch == residence.epoch.to_string());
     let mut replay = Replay::new(vec![row]);
     for hold in transaction.open_holds(row.record.id).await? {
@@ -100,7 +103,7 @@ async fn pending(link: &Link, key: StockKey, epoch: u64, last: u64) -> Result<Ve
         let page = link.journal(&from, 256).await.map_err(unavailable)?;
         let Some(end) = page.last() else { return Ok(found) };
         from = format!("({}", end.id);
-        for entry in page.into_iter().filter_map(|entry| entry.of(key, epoch)) {
+        for entry in page.iter().filter_map(|entry| entry.of((key, epoch))) {
             if entry.before[0].sequence >= last {
                 return Ok(found);
             }

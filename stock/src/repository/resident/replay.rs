@@ -50,6 +50,19 @@ impl Replay {
         Some((self.bench.row(key)?, *self.residences.get(&key)?))
     }
 
+    /// Does what an entry says if it is still to be done, which is what it answers.
+    ///
+    /// # Errors
+    ///
+    /// [`RepositoryError::ResidentDiverged`] if it does not follow.
+    pub(super) fn follow(&mut self, entry: &JournalEntry) -> Result<bool, RepositoryError> {
+        let is_due = self.is_due(entry)?;
+        if is_due {
+            self.take(entry, &HashMap::new())?;
+        }
+        Ok(is_due)
+    }
+
     /// Whether an entry is still to be done. One that is written back, or of an epoch that is over, is not.
     ///
     /// # Errors
@@ -67,9 +80,6 @@ impl Replay {
             if is_next == is_over || due.replace(is_next).is_some_and(|other| other != is_next) {
                 let reason = format!("{residence:?} and entry {} from {} on", entry.id, before.sequence);
                 return Err(RepositoryError::ResidentDiverged { key: *key, reason });
-            }
-            if residence.is_none() {
-                tracing::warn!(%key, epoch, entry = entry.id, "an entry of an epoch that is over is passed by");
             }
         }
         Ok(due.unwrap_or(false))
@@ -123,7 +133,12 @@ impl Replay {
     /// What has to be written, each row with how far into the journal it is.
     pub(super) fn into_writes(self) -> Writes {
         let Self { bench, residences } = self;
+        let made = bench.holds().map(|hold| (hold.stock_id, hold.order_id.clone())).zip(0_usize..);
+        let made: HashMap<_, _> = made.collect();
         let mut writes = bench.into_writes();
+        // As they were opened: an order's holds are listed by the numbers that they get. The rows are locked, so that
+        // nobody else is at their holds in another order.
+        writes.holds.sort_by_cached_key(|hold| made.get(&(hold.stock_id, hold.order_id.clone())).copied());
         for write in &mut writes.rows {
             write.row.residence = residences.get(&write.row.record.key).copied();
         }

@@ -2,7 +2,8 @@
 //!
 //! A record's epoch is committed in its row before anybody serves it, and levels are put into Redis while
 //! the row is locked, only over what was seen there under that lock. So there is one epoch in the row,
-//! one place where its levels are, and whoever comes with another epoch is refused by the script.
+//! one place where its levels are, and whoever comes with another epoch is refused by the script. Epochs are drawn,
+//! so that no two lives of a record share one, also where a load was rolled back and its levels arrive late.
 //! Becoming resident raises the row's fence: nobody who read it before can write over it.
 
 use std::collections::HashMap;
@@ -14,8 +15,9 @@ use super::link::{Link, RECORDS, Seen};
 use super::queue::Place;
 use super::wire::{hash_key, holds_key};
 use crate::error::RepositoryError;
+use crate::failpoint::planted;
 use crate::hold::Hold;
-use crate::operation::StockKey;
+use crate::operation::{MAX_INTEGER, StockKey};
 use crate::record::{Residence, RowWrite, StockRow};
 use crate::store::{CommitError, Store, StoreError, Transaction};
 
@@ -28,9 +30,9 @@ const LANES: usize = 64;
 /// The resident records that this instance knows.
 #[derive(Debug)]
 pub(super) struct Residences {
-    store: Arc<dyn Store>,
-    link: Arc<Link>,
-    flusher: Arc<Flusher>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) link: Arc<Link>,
+    pub(super) flusher: Arc<Flusher>,
     known: Mutex<HashMap<StockKey, Place>>,
     lanes: Vec<tokio::sync::Mutex<()>>,
 }
@@ -79,6 +81,9 @@ impl Residences {
             let Some(residence) = row.residence else { return Ok(None) };
             let seen = self.link.look(key).await.map_err(unavailable)?;
             let is_here = seen.epoch == residence.epoch.to_string();
+            if let Some(reason) = seen.diverged.filter(|_| is_here) {
+                return Err(RepositoryError::ResidentDiverged { key, reason });
+            }
             if is_here && seen.is_open {
                 return Ok(Some(self.learn(place(&row, residence.epoch))));
             }
@@ -107,7 +112,7 @@ impl Residences {
     /// Makes a record resident in a new epoch. Whatever the journal still has of an old one is written back
     /// first; nothing can join it, because the script refuses the old epoch already.
     async fn load(&self, key: StockKey) -> Result<Place, RepositoryError> {
-        self.flusher.settle().await?;
+        self.flusher.settle_record(key).await?;
         let mut transaction = self.store.begin().await?;
         let loaded = self.claim(key, transaction.as_mut()).await;
         match loaded {
@@ -131,21 +136,49 @@ impl Residences {
         let row = transaction.claim(&[key]).await?.pop().ok_or(RepositoryError::NotFound { key })?;
         let seen = self.link.look(key).await.map_err(unavailable)?;
         if let Some(residence) = row.residence {
-            if seen.epoch == residence.epoch.to_string() && seen.is_open {
-                return Ok(Loaded { place: place(&row, residence.epoch), is_new: false });
+            if seen.epoch == residence.epoch.to_string() {
+                if seen.is_open {
+                    return Ok(Loaded { place: place(&row, residence.epoch), is_new: false });
+                }
+                self.nothing_is_missing(key, residence, &seen).await?;
             }
             tracing::warn!(%key, ?residence, ?seen, "Redis does not have what it should; loading what the database has");
         }
-        // Grows with every residence, and is never one that was before.
-        let epoch = row.fence + 1;
+        // Nobody else has drawn it, or will: whatever was sent in another life, and arrives late, is told apart.
+        let epoch = rand::random_range(1..=MAX_INTEGER);
         let holds = transaction.open_holds(row.record.id).await?;
-        let resident = StockRow { fence: epoch, residence: Some(Residence { epoch, sequence: 0 }), ..row };
+        let residence = Some(Residence { epoch, sequence: 0 });
+        let resident = StockRow { fence: row.fence + 1, residence, ..row };
         transaction.write(&[RowWrite::new(&row, resident)]).await?;
         if !self.put(&resident, epoch, &holds, &seen).await? {
             // Somebody else's load that is over by now came in between.
             return Err(StoreError::Conflict(None).into());
         }
+        if planted("resident-loaded") {
+            return Err(StoreError::Conflict(None).into());
+        }
         Ok(Loaded { place: place(&row, epoch), is_new: true })
+    }
+
+    /// Refuses to load levels over others whose last changes neither the database has nor the journal, which has been
+    /// written back: somebody has to look at that.
+    async fn nothing_is_missing(
+        &self,
+        key: StockKey,
+        residence: Residence,
+        seen: &Seen,
+    ) -> Result<(), RepositoryError> {
+        let sold = seen.figures.map_or(0, |figures| figures.sequence);
+        let reason = match &seen.diverged {
+            Some(reason) => reason.clone(),
+            None if sold <= residence.sequence => return Ok(()),
+            None => {
+                let reason = format!("written back up to {}, sold up to {sold}", residence.sequence);
+                self.link.diverge((key, residence.epoch), &reason).await.map_err(unavailable)?;
+                reason
+            }
+        };
+        Err(RepositoryError::ResidentDiverged { key, reason })
     }
 
     /// Puts levels and open holds into Redis, over what was seen there.
@@ -174,7 +207,8 @@ impl Residences {
             call.arg("run_id").arg(run_id);
             for hold in holds {
                 let expiry = if hold.ends_at().is_some() { "0" } else { "-1" };
-                let packed = format!("{} {} o {expiry} 0", hold.held.locked, hold.held.reserved);
+                let state = if hold.lapsed { 'p' } else { 'o' };
+                let packed = format!("{} {} {state} {expiry} 0", hold.held.locked, hold.held.reserved);
                 call.arg(hold.order_id.as_str()).arg(packed);
             }
             call.invoke_async::<i64>(connection).await
@@ -187,9 +221,13 @@ impl Residences {
     pub(super) async fn release(&self, key: StockKey) -> Result<bool, RepositoryError> {
         let row = self.store.read(key).await?.ok_or(RepositoryError::NotFound { key })?;
         let Some(Residence { epoch, .. }) = row.residence else { return Ok(false) };
+        let seen = self.link.look(key).await.map_err(unavailable)?;
+        if let Some(reason) = seen.diverged.filter(|_| seen.epoch == epoch.to_string()) {
+            return Err(RepositoryError::ResidentDiverged { key, reason });
+        }
         let last = self.close(key, epoch, "close").await?;
         self.forget(key, epoch);
-        self.flusher.settle().await?;
+        self.flusher.settle_record(key).await?;
         let mut transaction = self.store.begin().await?;
         match self.leave(key, epoch, last, transaction.as_mut()).await {
             Ok(()) => transaction.commit().await.map_err(uncommitted)?,
@@ -202,7 +240,7 @@ impl Residences {
         Ok(true)
     }
 
-    async fn close(&self, key: StockKey, epoch: u64, what: &str) -> Result<Option<u64>, RepositoryError> {
+    pub(super) async fn close(&self, key: StockKey, epoch: u64, what: &str) -> Result<Option<u64>, RepositoryError> {
         let sequence = self.link.with(async |connection, _| {
             let mut call = self.link.scripts.close.key(hash_key(key));
             call.key(holds_key(key)).key(RECORDS).arg(epoch).arg(what).arg(name(key));
@@ -244,7 +282,7 @@ fn place(row: &StockRow, epoch: u64) -> Place {
 }
 
 /// What a record is called in the set of resident ones.
-fn name(key: StockKey) -> String {
+pub(super) fn name(key: StockKey) -> String {
     format!("{}:{}", key.variant_id, key.warehouse_id)
 }
 
@@ -254,7 +292,7 @@ pub(super) fn unavailable(error: redis::RedisError) -> RepositoryError {
 }
 
 /// Nothing is served in an epoch that is not known to be committed, so nothing is lost either.
-fn uncommitted(error: CommitError) -> RepositoryError {
+pub(super) fn uncommitted(error: CommitError) -> RepositoryError {
     match error {
         CommitError::RolledBack(error) | CommitError::Unknown(error) => error.into(),
     }

@@ -29,11 +29,31 @@ pub(super) fn holds_key(key: StockKey) -> String {
     hash_key(key) + ":holds"
 }
 
+/// The stream of what was done to it and does not follow from the database.
+pub(super) fn kept_key(key: StockKey) -> String {
+    hash_key(key) + ":kept"
+}
+
+/// A record between being loaded into Redis and being loaded again, or released: the record and its epoch.
+pub(super) type Life = (StockKey, u64);
+
+/// What a life is called among those that do not follow from the database.
+pub(super) fn life_name((key, epoch): Life) -> String {
+    format!("{}:{}:{epoch}", key.variant_id, key.warehouse_id)
+}
+
+/// The life of this name.
+pub(super) fn parse_life(name: &str) -> Option<Life> {
+    let numbers: Vec<u64> = name.split(':').map(str::parse).collect::<Result<_, _>>().ok()?;
+    let [variant, warehouse, epoch] = numbers[..] else { return None };
+    Some((StockKey::new(variant, warehouse).ok()?, epoch))
+}
+
 /// Requests for one call of the script, with the records they are about.
 #[derive(Debug, Default)]
 pub(super) struct Packing<'a> {
-    records: Vec<(StockKey, u64)>,
-    numbers: HashMap<(StockKey, u64), usize>,
+    records: Vec<Life>,
+    numbers: HashMap<Life, usize>,
     requests: Vec<WireRequest<'a>>,
 }
 
@@ -43,7 +63,7 @@ impl<'a> Packing<'a> {
     pub(super) fn put(
         &mut self,
         request: &'a Identified,
-        epochs: impl Iterator<Item = (StockKey, u64)>,
+        epochs: impl Iterator<Item = Life>,
         generation: u64,
         ended: Option<i64>,
     ) {
@@ -68,13 +88,13 @@ impl<'a> Packing<'a> {
     }
 
     /// The records, in the order the script knows them by.
-    pub(super) fn records(&self) -> &[(StockKey, u64)] {
+    pub(super) fn records(&self) -> &[Life] {
         &self.records
     }
 
     /// Records and requests as the script reads them.
     pub(super) fn json(&self) -> (String, String) {
-        let wire = |&(key, epoch): &(StockKey, u64)| (key.variant_id.get(), key.warehouse_id.get(), epoch.to_string());
+        let wire = |&(key, epoch): &Life| (key.variant_id.get(), key.warehouse_id.get(), epoch.to_string());
         let records: Vec<WireRecord> = self.records.iter().map(wire).collect();
         (json(&records), json(&self.requests))
     }
@@ -126,7 +146,7 @@ pub(super) struct JournalEntry {
     /// Its id in the stream.
     pub(super) id: String,
     /// The records it is about, with their epochs.
-    pub(super) records: Vec<(StockKey, u64)>,
+    pub(super) records: Vec<Life>,
     /// The requests that were carried out, in order.
     pub(super) requests: Vec<Identified>,
     /// The records' numbers before it.
@@ -153,16 +173,35 @@ impl JournalEntry {
         is_whole.then_some(Self { id, records, requests, before, after })
     }
 
-    /// What it says of one record in this epoch, as if it were about nothing else.
-    pub(super) fn of(self, key: StockKey, epoch: u64) -> Option<Self> {
-        let place = self.records.iter().position(|record| *record == (key, epoch))?;
-        let only = |request: &Identified| {
-            let changes = request.changes().iter().filter(|change| change.key == key).cloned().collect();
+    /// What it says of one life, as if it were about nothing else.
+    pub(super) fn of(&self, life: Life) -> Option<Self> {
+        self.records.contains(&life).then(|| self.only(|other| *other == life))
+    }
+
+    /// What it says of some of the lives, as if it were about nothing else.
+    pub(super) fn only(&self, stays: impl Fn(&Life) -> bool) -> Self {
+        let mut entry = Self { id: self.id.clone(), records: vec![], requests: vec![], before: vec![], after: vec![] };
+        for (life, (before, after)) in self.records.iter().zip(self.before.iter().zip(&self.after)) {
+            if stays(life) {
+                entry.records.push(*life);
+                entry.before.push(*before);
+                entry.after.push(*after);
+            }
+        }
+        let is_left = |change: &&Change| entry.records.iter().any(|(key, _)| *key == change.key);
+        let rest = |request: &Identified| {
+            let changes = request.changes().iter().filter(is_left).cloned().collect();
             Request::batch(changes).id(request.id().clone()).identify().ok()
         };
-        let requests = self.requests.iter().filter_map(only).collect();
-        let (before, after) = (vec![self.before[place]], vec![self.after[place]]);
-        Some(Self { id: self.id, records: vec![(key, epoch)], requests, before, after })
+        entry.requests = self.requests.iter().filter_map(rest).collect();
+        entry
+    }
+
+    /// The lives that it changes.
+    pub(super) fn moved(&self) -> impl Iterator<Item = Life> {
+        let figures = self.before.iter().zip(&self.after);
+        let both = self.records.iter().zip(figures);
+        both.filter(|(_, (before, after))| before.sequence != after.sequence).map(|(life, _)| *life)
     }
 
     /// How many changes were made.
@@ -171,7 +210,7 @@ impl JournalEntry {
     }
 }
 
-fn identified((id, _, changes): WireRequest<'_>, records: &[(StockKey, u64)]) -> Option<Identified> {
+fn identified((id, _, changes): WireRequest<'_>, records: &[Life]) -> Option<Identified> {
     let change = |(record, operation, quantity, order, expires_in, _, ended_at): WireChange<'_>| {
         let key = records.get(record)?.0;
         let mut change = Change::new(key, *Operation::ALL.get(operation)?, Quantity::new(quantity).ok()?);

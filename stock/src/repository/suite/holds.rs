@@ -118,6 +118,46 @@ pub async fn a_hold_lives_until_it_is_ended(repository: &dyn StockRepository, st
     explained(store, key).await;
 }
 
+/// An order has paid for a part of what it has locked, and the time of the rest is over. What it paid for stays; asked
+/// for the rest, it is told that this has expired, until it locks anew.
+///
+/// # Panics
+///
+/// If it is not so.
+pub async fn what_is_not_paid_in_time_has_expired_beside_what_is(repository: &dyn StockRepository, store: &dyn Store) {
+    let (key, order) = (make(repository, 10).await, fresh_order());
+    let change = |operation, units| Change::new(key, operation, quantity(units)).order(order.clone());
+    repository.change(change(Lock, 5).expires_in(seconds(1))).await.expect("locked");
+    repository.change(change(Reserve, 2)).await.expect("paid");
+    let until = std::time::Instant::now() + Duration::from_secs(10);
+    let hold = loop {
+        if let Some(hold) = expired(store, &[&order]).await.pop() {
+            break hold;
+        }
+        assert!(std::time::Instant::now() < until, "it does not end");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let refused =
+        async |operation, units| repository.change(change(operation, units)).await.expect_err("too much").code();
+    assert_eq!(refused(Reserve, 4).await, "hold_exceeded", "nobody has ended it");
+    repository.apply(Request::expire(&hold).expect("it ends")).await.expect("ended");
+    for operation in [Reserve, Unlock] {
+        assert_eq!(refused(operation, 3).await, "hold_expired");
+    }
+    assert_eq!(refused(Release, 3).await, "hold_exceeded", "what was paid for does not expire");
+    repository.change(change(Release, 1)).await.expect("paid for");
+    assert_eq!(refused(Reserve, 1).await, "hold_expired", "it is still what has happened");
+    repository.change(change(Deduct, 1)).await.expect("paid for");
+    assert_eq!(refused(Reserve, 1).await, "hold_expired", "also when nothing is left");
+    assert_eq!(refused(Deduct, 1).await, "hold_exceeded");
+    repository.change(change(Lock, 1)).await.expect("anew");
+    assert_eq!(refused(Reserve, 2).await, "hold_exceeded", "of what is locked now nothing has expired");
+    repository.change(change(Reserve, 1)).await.expect("paid");
+    let hold = hold_of(repository, &order).await;
+    assert_eq!((hold.held, hold.state, hold.lapsed), (Held { locked: 0, reserved: 1 }, HoldState::Open, false));
+    explained(store, key).await;
+}
+
 /// An order's holds of several records, newest first.
 ///
 /// # Panics

@@ -13,7 +13,7 @@ use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Connection, Executor, Row};
 
 use crate::store::session::{Fields, Session, Statement, Value};
-use crate::store::{BoxFuture, StoreError};
+use crate::store::{Access, BoxFuture, StoreError, Writers};
 
 /// READ COMMITTED: a locking read returns the newest row and locks no gaps.
 const ISOLATION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
@@ -29,14 +29,15 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// For those whom only row locks keep apart: many may queue for a row.
-    pub(super) const QUEUE: Self = Self { silence: 20, lock_wait: 5 };
-
-    /// For those who hold leases of at most this. A stopped holder keeps its rows little longer than its
-    /// lease, and a row that is locked all the same is somebody's who has none, so it is not waited
-    /// for long.
-    pub(super) fn of_lease(lease: Duration) -> Self {
-        Self { silence: lease.as_secs() + 1, lock_wait: 2 }
+    /// A stopped process keeps its rows little longer than a lease, whether it has one or not. Five seconds of waiting
+    /// are many writers in a queue; those who hold leases have other rows to write meanwhile, and a second is the least
+    /// that MySQL knows.
+    pub(super) fn of(access: Access) -> Self {
+        let lock_wait = match access.writers {
+            Writers::Queue => 5,
+            Writers::HoldLeases => 1,
+        };
+        Self { silence: access.lease.as_secs() + 1, lock_wait }
     }
 
     /// `sql_mode`: a value that does not fit is an error and is not cut off.
@@ -64,12 +65,10 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
 /// same effect.
 const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(1);
 
-const MAX_CONNECTIONS: u32 = 32;
-
 /// Sessions, made when they are needed.
-pub(super) fn pool(options: &MySqlConnectOptions, limits: Limits) -> MySqlPool {
+pub(super) fn pool(options: &MySqlConnectOptions, limits: Limits, connections: u32) -> MySqlPool {
     MySqlPoolOptions::new()
-        .max_connections(MAX_CONNECTIONS)
+        .max_connections(connections)
         .acquire_timeout(CONNECT_TIMEOUT)
         .idle_timeout(limits.idle_timeout())
         .after_connect(move |connection, _| Box::pin(prepare(connection, limits)))
@@ -80,7 +79,7 @@ pub(super) fn pool(options: &MySqlConnectOptions, limits: Limits) -> MySqlPool {
 pub(super) async fn connect(options: &MySqlConnectOptions) -> Result<MySqlConnection, StoreError> {
     let connected = within(CONNECT_TIMEOUT, async {
         let mut connection = MySqlConnection::connect_with(options).await?;
-        prepare(&mut connection, Limits::QUEUE).await?;
+        prepare(&mut connection, Limits::of(Access::default())).await?;
         Ok(connection)
     });
     Ok(connected.await?)
@@ -174,5 +173,39 @@ async fn within<T>(limit: Duration, answer: impl Future<Output = Result<T, sqlx:
     match tokio::time::timeout(limit, answer).await {
         Ok(answer) => answer,
         Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}")).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use testkit::SqlServer;
+
+    use super::*;
+    use crate::store::DatabaseUrl;
+
+    /// What others rely on that share the rows: how long a stopped process may have them, how long anybody waits for
+    /// one, what a locking read sees, and that nothing is cut off.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn every_session_is_set_up() {
+        let server = SqlServer::start().await.unwrap();
+        let DatabaseUrl::MySql(url) = server.url("test").parse().unwrap() else { panic!("it is MySQL") };
+        let lease = Duration::from_secs(2);
+        for (access, silence, lock_wait) in [
+            (Access::default(), 11, 5),
+            (Access { writers: Writers::HoldLeases, ..Access::default() }, 11, 1),
+            (Access { lease, ..Access::default() }, 3, 5),
+        ] {
+            let pool = pool(&url.options, Limits::of(access), 1);
+            let mut session = pool.acquire().await.unwrap();
+            let question = "SELECT @@wait_timeout, @@innodb_lock_wait_timeout";
+            let limits: (u64, u64) = sqlx::query_as(question).fetch_one(&mut *session).await.unwrap();
+            assert_eq!(limits, (silence, lock_wait), "{access:?}");
+            let mode: String = sqlx::query_scalar("SELECT @@sql_mode").fetch_one(&mut *session).await.unwrap();
+            assert!(mode.contains("STRICT_ALL_TABLES"), "{mode}");
+            let isolation = "SHOW SESSION VARIABLES WHERE Variable_name IN ('tx_isolation', 'transaction_isolation')";
+            for row in session.fetch_all(isolation).await.unwrap() {
+                assert_eq!(row.get::<String, _>(1), "READ-COMMITTED");
+            }
+        }
     }
 }

@@ -102,19 +102,91 @@ async fn prune_page<B: Backend>(
     before: Timestamp,
     size: PageSize,
 ) -> Result<u64, StoreError> {
-    let oldest = session.all(Statement::new(B::DIALECT.oldest_logs).number(u64::from(size.get()))).await?;
-    let (mut entries, mut versions) = (Vec::new(), BTreeMap::new());
-    for row in &oldest {
-        if rows::timestamp(row, "created_at")? >= Some(before) {
-            break;
-        }
-        entries.push(rows::unsigned(row, "id")?);
-        // Sorted by record, as everybody locks them.
-        versions.insert(rows::key(row)?, (rows::unsigned(row, "stock_id")?, rows::unsigned(row, "version")?));
-    }
+    let oldest = oldest_requests::<B>(session, before, size).await?;
+    let numbers: Vec<_> = oldest.iter().map(|entry| entry.id).collect();
+    // Sorted by record, as everybody locks them.
+    let versions: BTreeMap<_, _> = oldest.into_iter().map(|entry| (entry.key, entry.version)).collect();
     let pruned = Statement::new(B::DIALECT.pruned).text(json::pairs(versions.into_values()));
     session.execute(pruned).await?;
-    let count = entries.len() as u64;
-    session.execute(Statement::new(B::DIALECT.delete_logs).text(json::numbers(entries))).await?;
+    let count = numbers.len() as u64;
+    session.execute(Statement::new(B::DIALECT.delete_logs).text(json::numbers(numbers))).await?;
     Ok(count)
+}
+
+/// An entry that may be pruned.
+struct Old {
+    id: u64,
+    /// The last entry of its request.
+    last: u64,
+    key: StockKey,
+    /// The number of the record, and its version.
+    version: (u64, u64),
+}
+
+/// A page of the oldest entries, and then as many as it takes for every request to be whole. A
+/// transaction writes many requests, the entries of one between those of others.
+async fn oldest_requests<B: Backend>(
+    session: &mut B::Session,
+    before: Timestamp,
+    size: PageSize,
+) -> Result<Vec<Old>, StoreError> {
+    let page = u64::from(size.get());
+    let mut limit = page;
+    loop {
+        let rows = session.all(Statement::new(B::DIALECT.oldest_logs).number(limit)).await?;
+        let is_all = (rows.len() as u64) < limit;
+        let (mut entries, mut is_over) = (Vec::new(), is_all);
+        for row in &rows {
+            if rows::timestamp(row, "created_at")? >= Some(before) {
+                is_over = true;
+                break;
+            }
+            let version = (rows::unsigned(row, "stock_id")?, rows::unsigned(row, "version")?);
+            let (id, last) = (rows::unsigned(row, "id")?, rows::unsigned(row, "last_id")?);
+            entries.push(Old { id, last, key: rows::key(row)?, version });
+        }
+        let whole = whole_requests(&entries, page);
+        if is_over || whole as u64 >= page {
+            entries.truncate(whole);
+            return Ok(entries);
+        }
+        limit *= 2;
+    }
+}
+
+/// How many of these entries are a page of whole requests: the fewest that fill one, else the most there
+/// are.
+fn whole_requests(entries: &[Old], page: u64) -> usize {
+    let (mut last, mut whole) = (0, 0);
+    for (count, entry) in (1..).zip(entries) {
+        last = last.max(entry.last);
+        if last <= entry.id {
+            whole = count;
+            if count as u64 >= page {
+                break;
+            }
+        }
+    }
+    whole
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole(lasts: &[u64], page: u64) -> usize {
+        let key = StockKey::new(1, 0).unwrap();
+        let old = |(id, last): (u64, &u64)| Old { id, last: *last, key, version: (1, id) };
+        whole_requests(&(1..).zip(lasts).map(old).collect::<Vec<_>>(), page)
+    }
+
+    #[test]
+    fn a_page_ends_where_every_request_does() {
+        assert_eq!(whole(&[1, 2, 3], 2), 2, "single changes");
+        assert_eq!(whole(&[3, 2, 3, 4], 1), 3, "one that lies around another");
+        assert_eq!(whole(&[3, 5, 3, 4, 5, 6], 3), 5, "one that begins before another ends");
+        assert_eq!(whole(&[1, 9, 3], 3), 1, "one whose end is not old enough");
+        assert_eq!(whole(&[9, 2], 1), 0);
+        assert_eq!(whole(&[], 1), 0);
+    }
 }

@@ -45,6 +45,10 @@ impl<B: Backend> Transaction for SqlTransaction<B> {
         Box::pin(self.find(Statement::new(B::DIALECT.claim_free).text(json::keys(keys)), rows::row))
     }
 
+    fn peek<'a>(&'a mut self, keys: &'a [StockKey]) -> BoxFuture<'a, Result<Vec<StockRow>, StoreError>> {
+        Box::pin(self.find(Statement::new(B::DIALECT.read_many).text(json::keys(keys)), rows::row))
+    }
+
     fn find_holds<'a>(&'a mut self, places: &'a [(u64, OrderId)]) -> BoxFuture<'a, Result<Vec<Hold>, StoreError>> {
         Box::pin(self.find(Statement::new(B::DIALECT.find_holds).text(json::places(places)), rows::hold))
     }
@@ -54,7 +58,7 @@ impl<B: Backend> Transaction for SqlTransaction<B> {
     }
 
     fn find_requests<'a>(&'a mut self, ids: &'a [RequestId]) -> BoxFuture<'a, Result<Vec<LogEntry>, StoreError>> {
-        Box::pin(self.find(of_requests::<B>(ids), rows::entry))
+        Box::pin(async { Ok(by_request(self.find(of_requests::<B>(ids), rows::entry).await?)) })
     }
 
     fn write<'a>(&'a mut self, writes: &'a [RowWrite]) -> BoxFuture<'a, Result<(), StoreError>> {
@@ -133,6 +137,12 @@ pub(super) fn of_requests<B: Backend>(ids: &[RequestId]) -> Statement {
         [id] => Statement::new(dialect::FIND_REQUEST).text(id.as_str()),
         ids => Statement::new(B::DIALECT.find_requests).text(json::ids(ids)),
     }
+}
+
+/// Each request's entries in the order of its changes.
+pub(super) fn by_request(mut entries: Vec<LogEntry>) -> Vec<LogEntry> {
+    entries.sort_unstable_by(|a, b| (&a.request_id, a.position).cmp(&(&b.request_id, b.position)));
+    entries
 }
 
 fn write_one(statement: &'static str, write: &RowWrite) -> Statement {

@@ -1,27 +1,44 @@
 //! A connection to a SQLite file.
+//!
+//! SQLite may end a transaction by itself, when the disk is full or fails. The driver, which counts
+//! transactions where it is asked to begin them, would not notice, and refuse every later one on that
+//! connection; so they begin and end as plain statements. A connection that was not given back, for
+//! whatever reason, is closed, and SQLite rolls back.
 
-use sqlx::Row;
 use sqlx::pool::PoolConnection;
 use sqlx::query::Query;
-use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection, SqliteRow};
+use sqlx::sqlite::{Sqlite, SqliteArguments, SqlitePool, SqliteRow};
+use sqlx::{Executor as _, Row};
 
-use crate::store::BoxFuture;
 use crate::store::session::{Fields, Session, Statement, Value};
+use crate::store::{BoxFuture, StoreError};
 
-/// Dropped in the middle of a transaction, it is rolled back before anybody else gets the connection.
-pub(in crate::store) enum SqliteSession {
-    /// For single statements.
-    Single(PoolConnection<Sqlite>),
-    /// In a transaction.
-    Transaction(sqlx::Transaction<'static, Sqlite>),
+/// Takes the write lock at once. A transaction that begins with a read and writes later fails if
+/// another one wrote in between.
+pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
+
+/// A connection of the pool. Dropped without having been given back, it is closed.
+pub(in crate::store) struct SqliteSession {
+    connection: PoolConnection<Sqlite>,
+    usable: bool,
 }
 
 impl SqliteSession {
-    fn connection(&mut self) -> &mut SqliteConnection {
-        match self {
-            Self::Single(connection) => connection,
-            Self::Transaction(transaction) => transaction,
-        }
+    /// Takes a connection out of the pool.
+    pub(super) async fn take(pool: &SqlitePool) -> Result<Self, StoreError> {
+        Ok(Self { connection: pool.acquire().await?, usable: false })
+    }
+
+    pub(super) async fn begin(&mut self) -> Result<(), sqlx::Error> {
+        self.connection.execute(BEGIN).await?;
+        Ok(())
+    }
+
+    /// Ends the transaction with this word.
+    async fn end(mut self, word: &'static str) -> Result<(), sqlx::Error> {
+        self.connection.execute(word).await?;
+        self.back();
+        Ok(())
     }
 }
 
@@ -29,32 +46,32 @@ impl Session for SqliteSession {
     type Row = SqliteRow;
 
     fn execute(&mut self, statement: Statement) -> BoxFuture<'_, Result<u64, sqlx::Error>> {
-        Box::pin(async { Ok(bound(statement).execute(self.connection()).await?.rows_affected()) })
+        Box::pin(async { Ok(bound(statement).execute(&mut *self.connection).await?.rows_affected()) })
     }
 
     fn all(&mut self, statement: Statement) -> BoxFuture<'_, Result<Vec<SqliteRow>, sqlx::Error>> {
-        Box::pin(bound(statement).fetch_all(self.connection()))
+        Box::pin(bound(statement).fetch_all(&mut *self.connection))
     }
 
     fn commit(self) -> BoxFuture<'static, Result<(), sqlx::Error>> {
-        Box::pin(async {
-            match self {
-                Self::Single(_) => Ok(()),
-                Self::Transaction(transaction) => transaction.commit().await,
-            }
-        })
+        Box::pin(self.end("COMMIT"))
     }
 
     fn rollback(self) -> BoxFuture<'static, Result<(), sqlx::Error>> {
-        Box::pin(async {
-            match self {
-                Self::Single(_) => Ok(()),
-                Self::Transaction(transaction) => transaction.rollback().await,
-            }
-        })
+        Box::pin(self.end("ROLLBACK"))
     }
 
-    fn back(self) {}
+    fn back(mut self) {
+        self.usable = true;
+    }
+}
+
+impl Drop for SqliteSession {
+    fn drop(&mut self) {
+        if !self.usable {
+            self.connection.close_on_drop();
+        }
+    }
 }
 
 impl Fields for SqliteRow {

@@ -20,7 +20,10 @@ macro_rules! micros {
 /// The columns of a hold.
 macro_rules! hold_columns {
     () => {
-        concat!("id, order_id, stock_id, variant_id, warehouse_id, locked, reserved, state, ", micros!("expires_at"))
+        concat!(
+            "id, order_id, stock_id, variant_id, warehouse_id, locked, reserved, state, lapsed, ",
+            micros!("expires_at")
+        )
     };
 }
 
@@ -47,7 +50,7 @@ pub(super) const DIALECT: Dialect = Dialect {
         "SELECT ",
         entry_columns!(),
         " FROM (SELECT value ->> 0 AS i FROM json_each(?)) AS k \
-         CROSS JOIN product_stock_logs ON request_id = i ORDER BY request_id, position"
+         CROSS JOIN product_stock_logs ON request_id = i"
     ),
     write_one: "UPDATE product_stocks SET stock = ?, available_stock = ?, locked_stock = ?, reserved_stock = ?, \
             version = ?, fence = ?, held_locked = ?, held_reserved = ?, resident_epoch = ?, resident_sequence = ?, \
@@ -76,19 +79,21 @@ pub(super) const DIALECT: Dialect = Dialect {
     ),
     new_holds: concat!(
         "INSERT INTO stock_holds \
-            (order_id, stock_id, variant_id, warehouse_id, locked, reserved, state, expires_at) \
-        SELECT value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, ",
+            (order_id, stock_id, variant_id, warehouse_id, locked, reserved, state, lapsed, expires_at) \
+        SELECT value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, \
+            value ->> 10, ",
         in_seconds!("(value ->> 9)"),
         " FROM json_each(?)"
     ),
     write_holds: concat!(
-        "UPDATE stock_holds SET locked = n.locked, reserved = n.reserved, state = n.state, \
+        "UPDATE stock_holds SET locked = n.locked, reserved = n.reserved, state = n.state, lapsed = n.lapsed, \
             updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now'), \
             expires_at = CASE n.keeps WHEN 1 THEN expires_at ELSE ",
         in_seconds!("n.expires_in"),
         " END \
         FROM (SELECT value ->> 0 AS id, value ->> 5 AS locked, value ->> 6 AS reserved, value ->> 7 AS state, \
-            value ->> 8 AS keeps, value ->> 9 AS expires_in FROM json_each(?)) AS n WHERE stock_holds.id = n.id"
+            value ->> 8 AS keeps, value ->> 9 AS expires_in, value ->> 10 AS lapsed FROM json_each(?)) AS n \
+        WHERE stock_holds.id = n.id"
     ),
     list_variants: concat!(
         "SELECT ",
@@ -117,7 +122,8 @@ pub(super) const DIALECT: Dialect = Dialect {
     oldest_logs: concat!(
         "SELECT id, stock_id, variant_id, warehouse_id, version, ",
         micros!("created_at"),
-        " FROM product_stock_logs ORDER BY id LIMIT ?"
+        ", (SELECT MAX(o.id) FROM product_stock_logs AS o WHERE o.request_id = l.request_id) AS last_id \
+         FROM product_stock_logs AS l ORDER BY id LIMIT ?"
     ),
     pruned: "UPDATE product_stocks SET pruned_version = MAX(pruned_version, n.version) \
         FROM (SELECT value ->> 0 AS id, value ->> 1 AS version FROM json_each(?)) AS n WHERE product_stocks.id = n.id",

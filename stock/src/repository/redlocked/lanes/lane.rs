@@ -9,11 +9,12 @@ use crate::error::RepositoryError;
 use crate::record::StockRow;
 use crate::repository::redlocked::job::Job;
 
-/// How long a lease is kept while there is work: after that others get their turn, if there are any.
-const HOLD: Duration = Duration::from_millis(100);
+/// How long a lease is kept while there is work, and while there is none: after that others get their
+/// turn, if there are any.
+const ALONE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_millis(50));
 
 /// How long, where others seem to be waiting.
-const HOLD_SHARED: Duration = Duration::from_millis(30);
+const SHARED: (Duration, Duration) = (Duration::from_millis(30), Duration::from_millis(10));
 
 /// Leases that took longer than this to be had were somebody else's before.
 const AT_ONCE: Duration = Duration::from_millis(5);
@@ -74,13 +75,15 @@ pub(super) struct Held {
     until: Instant,
     /// Since when there is nothing to do.
     pub(super) idle_since: Option<Instant>,
+    /// How long that may last.
+    linger: Duration,
 }
 
 impl Held {
     /// A lease that was waited for so long.
     pub(super) fn new(guard: Guard, waited: Duration) -> Self {
-        let hold = if waited > AT_ONCE { HOLD_SHARED } else { HOLD };
-        Self { guard, row: None, until: Instant::now() + hold, idle_since: None }
+        let (hold, linger) = if waited > AT_ONCE { SHARED } else { ALONE };
+        Self { guard, row: None, until: Instant::now() + hold, idle_since: None, linger }
     }
 
     /// Whether another transaction may begin under it.
@@ -115,10 +118,11 @@ impl Lane {
         }
     }
 
-    /// Whether there has been nothing to do for so long.
-    pub(super) fn is_idle(&self, now: Instant, linger: Duration) -> bool {
+    /// Whether there has been nothing to do for longer than a lease stays; for any time, when closing.
+    pub(super) fn is_idle(&self, now: Instant, closing: bool) -> bool {
+        let is_over = |held: &Held, since| closing || now.duration_since(since) >= held.linger;
         match &self.lease {
-            Lease::Held(held) => held.idle_since.is_some_and(|since| now.duration_since(since) >= linger),
+            Lease::Held(held) => held.idle_since.is_some_and(|since| is_over(held, since)),
             _ => false,
         }
     }

@@ -81,6 +81,12 @@ pub enum FaultError {
         /// The server.
         addr: SocketAddr,
     },
+    /// Only a container has a network of its own that it can be taken off.
+    #[error("{addr} is not in a container, so it cannot be taken off its network")]
+    NoNetwork {
+        /// The server.
+        addr: SocketAddr,
+    },
     /// The server is not running, so it can be neither paused nor resumed.
     #[error("the server is not running")]
     NotRunning,

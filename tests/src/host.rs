@@ -39,6 +39,14 @@ impl Host {
         }
     }
 
+    pub(crate) fn is_in_container(&self) -> bool {
+        match self {
+            #[cfg(feature = "containers")]
+            Self::Container(_) => true,
+            Self::Local(_) | Self::Elsewhere(_) => false,
+        }
+    }
+
     /// Ends it without warning.
     pub(crate) async fn kill(&self) -> Result<(), FaultError> {
         match self {
@@ -67,6 +75,24 @@ impl Host {
             #[cfg(feature = "containers")]
             Self::Container(host) => host.resume().await,
             Self::Elsewhere(addr) => Err(FaultError::NotOurs { addr: *addr }),
+        }
+    }
+
+    /// Takes it off its network, where it has one of its own.
+    pub(crate) async fn disconnect(&self) -> Result<(), FaultError> {
+        match self {
+            #[cfg(feature = "containers")]
+            Self::Container(host) => host.disconnect().await,
+            _ => Err(FaultError::NoNetwork { addr: self.addr() }),
+        }
+    }
+
+    /// Puts it back on its network.
+    pub(crate) async fn connect(&self) -> Result<(), FaultError> {
+        match self {
+            #[cfg(feature = "containers")]
+            Self::Container(host) => host.connect().await,
+            _ => Err(FaultError::NoNetwork { addr: self.addr() }),
         }
     }
 

@@ -26,6 +26,7 @@ mod sql;
 pub use error::{FaultError, StartError};
 pub use eventually::eventually;
 pub use port::Port;
+pub use process::Process;
 pub use proxy::{Mode, Proxy};
 pub use redis::{RedisBuilder, RedisServer, Restart, shared_redis};
 pub use resp::{Reply, cli};

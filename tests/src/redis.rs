@@ -107,6 +107,30 @@ impl RedisServer {
         self.host.resume().await
     }
 
+    /// Whether it is in a container, and so has a network that it can be taken off.
+    #[must_use]
+    pub fn is_in_container(&self) -> bool {
+        self.host.is_in_container()
+    }
+
+    /// Takes a server in a container off its network: connections break, and nobody reaches it.
+    ///
+    /// # Errors
+    ///
+    /// If it is not in a container, or the engine refuses.
+    pub async fn disconnect(&self) -> Result<(), FaultError> {
+        self.host.disconnect().await
+    }
+
+    /// Puts a disconnected server back on its network.
+    ///
+    /// # Errors
+    ///
+    /// As [`RedisServer::disconnect`].
+    pub async fn connect(&self) -> Result<(), FaultError> {
+        self.host.connect().await
+    }
+
     /// Kills it, if it still runs, and starts it again on the same port; returns when it answers.
     ///
     /// # Errors

@@ -148,3 +148,8 @@ fn it_finds_late_grants_that_nobody_releases() {
 fn it_finds_restarted_nodes_that_vote_too_early() {
     caught("restart-guard-off", "valid at the same time");
 }
+
+#[test]
+fn it_finds_tokens_that_are_handed_over_twice() {
+    caught("hand-over-repeats-token", "which somebody has");
+}

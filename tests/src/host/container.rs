@@ -18,6 +18,9 @@ use crate::reaper::Reaper;
 /// How long a pull may take before the image counts as not to be had.
 const PULL_WITHIN: Duration = Duration::from_secs(120);
 
+/// Where containers are unless somebody says otherwise.
+const NETWORK: &str = "bridge";
+
 /// What to run.
 #[derive(Debug)]
 pub(crate) struct Recipe {
@@ -108,6 +111,26 @@ impl ContainerHost {
     pub(crate) async fn resume(&self) -> Result<(), FaultError> {
         let container = self.container.lock().await;
         running(container.as_ref()).await?.unpause().await.map_err(fault)
+    }
+
+    /// Takes it off its network: its connections break, and nobody reaches it.
+    pub(crate) async fn disconnect(&self) -> Result<(), FaultError> {
+        self.on_network("disconnect").await
+    }
+
+    /// Puts it back on its network, with the same published port.
+    pub(crate) async fn connect(&self) -> Result<(), FaultError> {
+        self.on_network("connect").await
+    }
+
+    async fn on_network(&self, verb: &'static str) -> Result<(), FaultError> {
+        let name = self.name.clone();
+        let asked = move || Command::new("docker").args(["network", verb, NETWORK, &name]).output();
+        let output = tokio::task::spawn_blocking(asked).await.map_err(std::io::Error::from)??;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(FaultError::Container(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
     }
 
     /// Starts it again after a kill, with its data, or anew where the data was forgotten.

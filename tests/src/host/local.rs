@@ -23,6 +23,7 @@ pub(crate) struct LocalHost {
     process: Mutex<Option<Process>>,
     program: PathBuf,
     args: Vec<String>,
+    env: Vec<(String, String)>,
     folder: Folder,
     port: Port,
 }
@@ -30,7 +31,13 @@ pub(crate) struct LocalHost {
 impl LocalHost {
     /// Prepares a server without starting it. Folder and port are in `args` already.
     pub(crate) fn new(program: PathBuf, args: Vec<String>, folder: Folder, port: Port) -> Self {
-        Self { process: Mutex::new(None), program, args, folder, port }
+        Self { process: Mutex::new(None), program, args, env: Vec::new(), folder, port }
+    }
+
+    /// Adds variables to the server's environment.
+    pub(crate) fn with_env(mut self, env: &[(String, String)]) -> Self {
+        self.env.extend_from_slice(env);
+        self
     }
 
     /// Where clients reach it.
@@ -65,7 +72,7 @@ impl LocalHost {
         let twin = log.try_clone().map_err(StartError::io("cannot open the server's log"))?;
         let mut command = Command::new(&self.program);
         // The working folder is how the reaper knows a server whose id it was never told.
-        command.args(&self.args).current_dir(self.folder.path());
+        command.args(&self.args).envs(self.env.iter().cloned()).current_dir(self.folder.path());
         command.stdin(Stdio::null()).stdout(log).stderr(twin);
         *self.process.lock().await = Some(Process::spawn(&mut command)?);
         Ok(())

@@ -16,6 +16,7 @@ const ALWAYS: [&str; 6] = ["--save", "", "--maxmemory-policy", "noeviction", "--
 #[must_use = "a builder starts nothing by itself"]
 pub struct RedisBuilder {
     args: Vec<String>,
+    env: Vec<(String, String)>,
     persistent: bool,
     program: Option<String>,
 }
@@ -24,6 +25,12 @@ impl RedisBuilder {
     /// Adds one word to the server's command line, such as `--requirepass` and then the password. Default: none.
     pub fn arg(mut self, arg: impl Into<String>) -> Self {
         self.args.push(arg.into());
+        self
+    }
+
+    /// Sets a variable in the server's environment, where it is a process. Default: none.
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.env.push((name.into(), value.into()));
         self
     }
 
@@ -64,12 +71,25 @@ impl RedisBuilder {
         let host = match program {
             Some(program) => {
                 let (folder, port) = (Folder::create()?, Port::draw()?);
-                let host = LocalHost::new(program, self.local_args(&port), folder, port);
+                let host = LocalHost::new(program, self.local_args(&port), folder, port).with_env(&self.env);
                 host.launch().await?;
                 Host::Local(host)
             }
-            None => self.start_container().await?,
+            None => self.container_host().await?,
         };
+        self.ready(host).await
+    }
+
+    /// Starts it in a container (`redis:7`), whatever is installed, and returns when it answers.
+    ///
+    /// # Errors
+    ///
+    /// If no engine answers, or it neither has nor can pull the image.
+    pub async fn start_container(self) -> Result<RedisServer, StartError> {
+        self.ready(self.container_host().await?).await
+    }
+
+    async fn ready(&self, host: Host) -> Result<RedisServer, StartError> {
         let url = format!("redis://{}", host.addr());
         let server = RedisServer { host, url, hello: self.hello(), persistent: self.persistent };
         server.wait_ready().await?;
@@ -98,7 +118,7 @@ impl RedisBuilder {
     }
 
     #[cfg(feature = "containers")]
-    async fn start_container(&self) -> Result<Host, StartError> {
+    async fn container_host(&self) -> Result<Host, StartError> {
         use crate::host::container::{ContainerHost, Recipe};
 
         if !crate::host::container::has_image("redis:7") {
@@ -112,7 +132,7 @@ impl RedisBuilder {
     }
 
     #[cfg(not(feature = "containers"))]
-    async fn start_container(&self) -> Result<Host, StartError> {
+    async fn container_host(&self) -> Result<Host, StartError> {
         Err(not_installed())
     }
 }

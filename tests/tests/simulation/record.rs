@@ -22,7 +22,7 @@ pub(crate) struct Met {
 }
 
 /// What a run over all seeds must have met.
-const WANTED: [&str; 17] = [
+const WANTED: [&str; 18] = [
     "acquisition",
     "contention",
     "crash",
@@ -32,6 +32,7 @@ const WANTED: [&str; 17] = [
     "duplicate",
     "expiry",
     "extension",
+    "hand-over",
     "heal",
     "late grant",
     "loss",
@@ -90,6 +91,8 @@ struct State {
     last: u64,
     /// Tokens of completed acquisitions, by key.
     tokens: BTreeMap<&'static str, BTreeSet<FencingToken>>,
+    /// The claims that leases were held under.
+    claims: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -162,6 +165,10 @@ impl Record {
                 broken.push(format!("two guards of {keys:?} are valid at the same time: {who}'s and number {number}"));
             }
         }
+        // Nodes are asked for each claim once; who has it again was handed it.
+        if !state.claims.insert(claim(lease)) {
+            state.report.met.count("hand-over", 1);
+        }
         state.last += 1;
         let number = state.last;
         state.inside.insert(number, Inside { keys, lease: lease.clone() });
@@ -181,6 +188,13 @@ impl Record {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The value under which nodes hold `lease`, which it shows to whoever looks closely.
+fn claim(lease: &Lease) -> String {
+    let shown = format!("{lease:?}");
+    let value = shown.split_once("value: \"").and_then(|(_, rest)| rest.split_once('"'));
+    value.unwrap_or_else(|| panic!("{shown}")).0.to_owned()
 }
 
 impl Section<'_> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::command::succeeds;
 
 /// What the container suites run.
-const IMAGES: [&str; 2] = ["redis:7", "mysql:9"];
+const IMAGES: [&str; 3] = ["redis:7", "mysql:9", "debian:bookworm-slim"];
 
 /// `Err` with the reason if the suites cannot run. Images that are missing are pulled.
 pub(crate) fn check() -> Result<(), String> {

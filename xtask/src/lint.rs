@@ -5,9 +5,10 @@ use anyhow::Context;
 use crate::command::{announce, cargo, run};
 
 /// Feature combinations of the lock crate that people use, beside each crate's defaults.
-const COMBINATIONS: [&[&str]; 7] = [
+const COMBINATIONS: [&[&str]; 8] = [
     &["--no-default-features"],
     &["--no-default-features", "--features", "sim"],
+    &["--no-default-features", "--features", "metrics"],
     &["--no-default-features", "--features", "redis"],
     &["--no-default-features", "--features", "tls"],
     &["--no-default-features", "--features", "redis,sim"],

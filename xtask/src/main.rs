@@ -1,5 +1,6 @@
 //! The project's own commands, run as `cargo xtask …`: what a contributor, and CI, would otherwise have to remember.
 
+mod chaos;
 mod command;
 mod containers;
 mod lint;
@@ -25,6 +26,8 @@ enum Verb {
     Test(test::Options),
     /// Formatting, clippy, documentation, and every crate and feature combination on its own.
     Lint,
+    /// Hurt real processes, by scenario and seed, and check what must hold.
+    Chaos(chaos::Options),
     /// Replay seeds of the simulation, with or without a planted bug.
     Simulate(simulate::Options),
 }
@@ -32,6 +35,7 @@ enum Verb {
 fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
         Verb::Test(options) => test::run_all(&options),
+        Verb::Chaos(options) => chaos::run(&options),
         Verb::Simulate(options) => simulate::replay(&options),
         Verb::Lint => lint::check_all().map(|()| ExitCode::SUCCESS),
     };

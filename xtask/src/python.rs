@@ -1,4 +1,5 @@
-//! The Python packages whose locks the interop suites hold against ours, in an environment of their own.
+//! The Python packages that the suites need, in an environment of their own: locks that are held against ours, and what
+//! holds the service against its description.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,7 +10,8 @@ use anyhow::Context;
 use crate::command::{announce, run, target};
 
 /// Pinned, so that a run tells about our changes and not about theirs.
-const PACKAGES: &str = include_str!("../interop-requirements.txt");
+const PACKAGES: &str =
+    concat!(include_str!("../interop-requirements.txt"), include_str!("../schemathesis-requirements.txt"));
 
 /// The environment's interpreter; the environment is made when it is missing or other packages are wanted.
 ///

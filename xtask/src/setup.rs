@@ -35,7 +35,7 @@ struct Need {
     replaceable: bool,
 }
 
-const NEEDS: [Need; 3] = [
+const NEEDS: [Need; 5] = [
     Need {
         what: "redis-server or valkey-server",
         packages: &["redis-server"],
@@ -48,6 +48,13 @@ const NEEDS: [Need; 3] = [
         present: || on_path("mariadbd") && on_path("mariadb-install-db") || on_path("mysqld"),
         replaceable: true,
     },
+    Need { what: "libfaketime", packages: &["faketime"], present: || on_path("faketime"), replaceable: false },
+    Need {
+        what: "Chromium and chromedriver",
+        packages: &["chromium", "chromium-driver"],
+        present: || on_path("chromium") && on_path("chromedriver"),
+        replaceable: false,
+    },
     Need {
         what: "Python 3 with venv and pip",
         packages: &["python3-venv", "python3-pip"],
@@ -56,6 +63,17 @@ const NEEDS: [Need; 3] = [
     },
 ];
 
+/// Only where containers are: what starts several of them by the project's own file.
+const COMPOSE: Need = Need {
+    what: "docker compose",
+    packages: &["docker-compose"],
+    present: || {
+        on_path("docker-compose")
+            || succeeds(Command::new("docker").args(["compose", "version"]), Duration::from_secs(30))
+    },
+    replaceable: false,
+};
+
 /// Makes sure that servers and Python are there.
 ///
 /// # Errors
@@ -63,7 +81,8 @@ const NEEDS: [Need; 3] = [
 /// If something is missing that can be neither installed nor, where `containers` are to be had, replaced.
 pub(crate) fn packages(containers: bool) -> anyhow::Result<()> {
     announce("servers and Python");
-    let missing: Vec<_> = NEEDS.iter().filter(|need| !(need.present)()).collect();
+    let needs = NEEDS.iter().chain(containers.then_some(&COMPOSE));
+    let missing: Vec<_> = needs.filter(|need| !(need.present)()).collect();
     if missing.is_empty() {
         eprintln!("  everything is there");
         return Ok(());

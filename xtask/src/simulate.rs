@@ -13,7 +13,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N")]
     seed: String,
     /// A bug to plant first: `quorum-over-granted`, `validity-from-reply`, `heal-before-quorum`,
-    /// `late-grants-kept` or `restart-guard-off`.
+    /// `late-grants-kept`, `hand-over-repeats-token` or `restart-guard-off`.
     #[arg(long, value_name = "NAME")]
     bug: Option<String>,
 }

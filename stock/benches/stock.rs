@@ -29,7 +29,7 @@ struct Arguments {
     /// Who is measured.
     #[arg(long, value_delimiter = ',', default_values = ["row-lock", "redlock", "conditional-update", "resident"])]
     repository: Vec<Contender>,
-    /// What they do: hot, many, hot-2, hot-4, alone, burst, burst-no-ids, http.
+    /// What they do: hot, many, hot-2, hot-4, alone, burst, burst-behind, burst-no-ids, http.
     #[arg(long, value_delimiter = ',', default_values = Scene::ALL.map(|(name, _)| name))]
     scene: Vec<Scene>,
     /// How many clients there are over all instances.

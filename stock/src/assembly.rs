@@ -231,7 +231,7 @@ impl Inner {
                 Self::Redlocked(Arc::new(Redlocked::new(store.clone(), locks.redlock.clone())))
             }
             (RepositoryKind::Resident, Some(place)) => {
-                let config = ResidentConfig::new(place.url());
+                let config = ResidentConfig::new(place.url()).lag(config.resident_lag);
                 let resident = Resident::open(store.clone(), locks.redlock.clone(), config).await;
                 Self::Resident(Arc::new(resident.with_context(|| format!("{place} cannot hold levels"))?))
             }

@@ -24,7 +24,7 @@ pub use self::service::{ServiceConfig, TlsFiles, Token};
 pub use self::setting::{
     DATABASE_URL, REDIS_DB, REDIS_HOST, REDIS_PASSWORD, REDIS_PORT, REDIS_TLS, REDLOCK_NODES, REDLOCK_RESTART_GUARD,
     RUST_LOG, STOCK_API_TOKEN, STOCK_BIND, STOCK_CACHE_CAPACITY, STOCK_CACHE_WARM, STOCK_CONFIG,
-    STOCK_DATABASE_CONNECTIONS, STOCK_LOG_FORMAT, STOCK_MIGRATE, STOCK_REPOSITORY, Setting,
+    STOCK_DATABASE_CONNECTIONS, STOCK_LOG_FORMAT, STOCK_MIGRATE, STOCK_REPOSITORY, STOCK_RESIDENT_LAG, Setting,
 };
 pub use self::source::{Effective, Flags, Source};
 
@@ -53,6 +53,8 @@ pub struct Config {
     pub repository: Option<RepositoryKind>,
     /// The Redis of the cache and of resident levels, from `REDIS_HOST` and those beside it.
     pub redis: Option<RedisPlace>,
+    /// How long resident levels may be ahead of the database.
+    pub resident_lag: Duration,
     /// How many records each instance keeps in its own cache.
     pub cache_capacity: u64,
     /// Which records are brought into the caches when the service begins.
@@ -94,6 +96,7 @@ impl Config {
             restart_guard: values.parse_as(REDLOCK_RESTART_GUARD)?,
             repository: values.parse_as(STOCK_REPOSITORY)?,
             redis: redis(values)?,
+            resident_lag: Duration::from_secs(values.number(STOCK_RESIDENT_LAG, 0, 0..=600)?),
             cache_capacity: values.number(STOCK_CACHE_CAPACITY, 100_000, 0..=100_000_000)?,
             warm: values.parse(STOCK_CACHE_WARM, records)?.unwrap_or_default(),
             service: ServiceConfig::read(values)?,

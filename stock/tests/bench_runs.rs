@@ -59,12 +59,16 @@ async fn every_contender_is_measured_and_counted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn scenes_of_some_contenders_are_measured_too() {
     // All four alone; redlock and resident in a burst; redlock and row-lock over HTTP.
-    let (said, _) = measure("alone,burst,burst-no-ids,http", 4 + 2 + 2 + 2).await;
+    let (said, _) = measure("alone,burst,burst-behind,burst-no-ids,http", 4 + 2 + 2 + 2 + 2).await;
     for part in ["one client", "a burst", "ids made here", "over HTTP"] {
         assert!(said.contains(part), "{part} is missing in {said}");
     }
     let scenes = stock::bench::Scene::ALL.map(|(name, _)| name);
-    assert_eq!(scenes, ["hot", "many", "hot-2", "hot-4", "alone", "burst", "burst-no-ids", "http"], "none is left out");
+    assert_eq!(
+        scenes,
+        ["hot", "many", "hot-2", "hot-4", "alone", "burst", "burst-behind", "burst-no-ids", "http"],
+        "none is left out"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

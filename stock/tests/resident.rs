@@ -4,6 +4,8 @@
 
 #[path = "support/backends.rs"]
 mod backends;
+#[path = "resident/behind.rs"]
+mod behind;
 #[path = "resident/copies.rs"]
 mod copies;
 #[path = "resident/diverged.rs"]

@@ -61,7 +61,8 @@ impl Contender {
             }
             RepositoryKind::Resident => {
                 let redis = orders.redis.as_deref().context("there is no Redis for resident levels")?;
-                let resident = Resident::open(store, locks(orders).await?, ResidentConfig::new(redis)).await?;
+                let config = ResidentConfig::new(redis).lag(Duration::from_millis(orders.lag_ms));
+                let resident = Resident::open(store, locks(orders).await?, config).await?;
                 Opened::Resident(Arc::new(resident))
             }
         })

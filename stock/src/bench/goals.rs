@@ -53,6 +53,8 @@ const REDLOCK: Contender = Contender::Repository(RepositoryKind::Redlock);
 const RESIDENT: Contender = Contender::Repository(RepositoryKind::Resident);
 const CONDITIONAL: Contender = Contender::Conditional;
 
+const IN_DATABASE: &str = "resident is in the database after ≤ 30 s";
+
 fn rate(of: &Measured, to: &Measured) -> f64 {
     of.rate / to.rate
 }
@@ -72,7 +74,7 @@ fn drained(of: &Measured, _: &Measured) -> f64 {
 /// Every goal.
 pub(super) fn goals() -> Vec<Goal> {
     let redlock = |scene, what, to, figure, bound| Goal { scene, what, of: REDLOCK, to, figure, bound };
-    let burst = |what, to, figure, bound| Goal { scene: Scene::BURST, what, of: RESIDENT, to, figure, bound };
+    let burst = |scene, what, to, figure, bound| Goal { scene, what, of: RESIDENT, to, figure, bound };
     let (rate_of, p99_of, share_of) = (rate as fn(&_, &_) -> _, p99 as fn(&_, &_) -> _, share as fn(&_, &_) -> _);
     vec![
         redlock(Scene::HOT, "redlock ≥ 15 × row-lock", ROW_LOCK, rate_of, Bound::AtLeast(15.0)),
@@ -84,8 +86,10 @@ pub(super) fn goals() -> Vec<Goal> {
         redlock(Scene::HOT_TWO, "each instance ≥ 1/2 of an even share", REDLOCK, share_of, Bound::AtLeast(0.5)),
         redlock(Scene::HOT_FOUR, "redlock ≥ 6 × row-lock", ROW_LOCK, rate_of, Bound::AtLeast(6.0)),
         redlock(Scene::HOT_FOUR, "each instance ≥ 1/2 of an even share", REDLOCK, share_of, Bound::AtLeast(0.5)),
-        burst("resident ≥ 2 × redlock", REDLOCK, rate_of, Bound::AtLeast(2.0)),
-        burst("resident is in the database after ≤ 30 s", RESIDENT, drained, Bound::AtMost(30.0)),
+        burst(Scene::BURST, "resident ≥ 2 × redlock", REDLOCK, rate_of, Bound::AtLeast(2.0)),
+        burst(Scene::BURST, IN_DATABASE, RESIDENT, drained, Bound::AtMost(30.0)),
+        burst(Scene::BURST_BEHIND, "resident ≥ 2 × redlock", REDLOCK, rate_of, Bound::AtLeast(2.0)),
+        burst(Scene::BURST_BEHIND, IN_DATABASE, RESIDENT, drained, Bound::AtMost(30.0)),
         redlock(Scene::ALONE, "redlock ≥ 0.6 × row-lock", ROW_LOCK, rate_of, Bound::AtLeast(0.6)),
     ]
 }

@@ -26,11 +26,14 @@ pub struct Scene {
     pub http: bool,
     /// Whether the repository makes the ids of requests.
     pub no_ids: bool,
+    /// Whether the database may be behind for as long as that takes.
+    pub behind: bool,
 }
 
 impl Scene {
     /// One record, one instance.
-    pub const HOT: Self = Self { records: 1, instances: 1, alone: false, burst: false, http: false, no_ids: false };
+    pub const HOT: Self =
+        Self { records: 1, instances: 1, alone: false, burst: false, http: false, no_ids: false, behind: false };
     /// 200 records, one instance.
     pub const MANY: Self = Self { records: 200, ..Self::HOT };
     /// One record, two instances.
@@ -41,20 +44,22 @@ impl Scene {
     pub const ALONE: Self = Self { alone: true, ..Self::HOT };
     /// One record, one instance, as long as bursts are, for those who combine requests.
     pub const BURST: Self = Self { burst: true, ..Self::HOT };
-
-    /// The same, with ids that the repository makes: nobody else has used them.
+    /// The same, written back when it is over.
+    pub const BURST_BEHIND: Self = Self { behind: true, ..Self::BURST };
+    /// As a burst, with ids that the repository makes: nobody else has used them.
     pub const BURST_NO_IDS: Self = Self { no_ids: true, ..Self::BURST };
     /// One record, over HTTP.
     pub const HTTP: Self = Self { http: true, ..Self::HOT };
 
     /// Every scene, with its name on the command line.
-    pub const ALL: [(&str, Self); 8] = [
+    pub const ALL: [(&str, Self); 9] = [
         ("hot", Self::HOT),
         ("many", Self::MANY),
         ("hot-2", Self::HOT_TWO),
         ("hot-4", Self::HOT_FOUR),
         ("alone", Self::ALONE),
         ("burst", Self::BURST),
+        ("burst-behind", Self::BURST_BEHIND),
         ("burst-no-ids", Self::BURST_NO_IDS),
         ("http", Self::HTTP),
     ];
@@ -88,6 +93,7 @@ impl fmt::Display for Scene {
             records => write!(f, "{records} records")?,
         }
         match (self.alone, self.instances) {
+            _ if self.behind => f.write_str(", a burst, written back afterwards"),
             _ if self.no_ids => f.write_str(", a burst, ids made here"),
             _ if self.burst => f.write_str(", a burst"),
             _ if self.http => f.write_str(", over HTTP"),
@@ -108,7 +114,7 @@ impl FromStr for Scene {
 
 /// A name that no scene has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("allowed are hot, many, hot-2, hot-4, alone, burst, burst-no-ids and http")]
+#[error("allowed are hot, many, hot-2, hot-4, alone, burst, burst-behind, burst-no-ids and http")]
 pub struct InvalidScene;
 
 /// The first line an instance reads.
@@ -125,6 +131,8 @@ pub(super) struct Orders {
     pub(super) http: bool,
     /// Whether the repository makes the ids of requests.
     pub(super) no_ids: bool,
+    /// How far the database may be behind, where levels are resident.
+    pub(super) lag_ms: u64,
     /// The variants, all in warehouse 0.
     pub(super) variants: Vec<u64>,
     pub(super) clients: usize,

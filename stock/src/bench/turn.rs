@@ -51,6 +51,7 @@ impl Turn<'_> {
             contender: self.contender,
             http: self.scene.http,
             no_ids: self.scene.no_ids,
+            lag_ms: if self.scene.behind { millis(WARM_UP + self.scene.measured(self.plan)) } else { 0 },
             variants,
             clients: self.scene.clients_in_each(self.plan.clients),
             warm_up_ms: millis(WARM_UP),

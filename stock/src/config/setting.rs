@@ -24,6 +24,8 @@ pub const REDIS_DB: &str = "REDIS_DB";
 pub const REDIS_TLS: &str = "REDIS_TLS";
 /// Which kind of repository.
 pub const STOCK_REPOSITORY: &str = "STOCK_REPOSITORY";
+/// How long resident levels may be ahead of the database.
+pub const STOCK_RESIDENT_LAG: &str = "STOCK_RESIDENT_LAG";
 /// How many records an instance keeps in its own cache.
 pub const STOCK_CACHE_CAPACITY: &str = "STOCK_CACHE_CAPACITY";
 /// Which records are brought into the cache when the service begins.
@@ -79,7 +81,7 @@ pub struct Setting {
 
 impl Setting {
     /// Every setting, in the order in which they are shown.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::new(
             DATABASE_URL,
             super::DEFAULT_DATABASE,
@@ -133,6 +135,13 @@ impl Setting {
             Secrecy::Open,
             "What keeps writers apart: row-lock, redlock, or resident (levels in Redis, written back a moment later: \
              what Redis loses before that is lost)",
+        ),
+        Self::new(
+            STOCK_RESIDENT_LAG,
+            "0",
+            Secrecy::Open,
+            "How long changes of resident levels may wait to be written back, 0 to 600 seconds: faster in a rush that is \
+             no longer, and lost with that Redis",
         ),
         Self::new(
             STOCK_CACHE_CAPACITY,

@@ -34,8 +34,20 @@ fn the_defaults_shown_are_those_in_force() {
         let config = with(setting.variable, setting.default).unwrap();
         assert_eq!(config.service, nothing.service, "{}", setting.variable);
         assert_eq!(
-            (config.database_connections, config.migrate, config.cache_capacity, config.log_format),
-            (nothing.database_connections, nothing.migrate, nothing.cache_capacity, nothing.log_format),
+            (
+                config.database_connections,
+                config.migrate,
+                config.cache_capacity,
+                config.log_format,
+                config.resident_lag
+            ),
+            (
+                nothing.database_connections,
+                nothing.migrate,
+                nothing.cache_capacity,
+                nothing.log_format,
+                nothing.resident_lag
+            ),
             "{}",
             setting.variable
         );
@@ -69,6 +81,7 @@ fn values_are_read() {
     assert_eq!(with(STOCK_BIND, "localhost:0").unwrap().service.bind.to_string(), "127.0.0.1:0");
     assert_eq!(with(STOCK_LOG_FORMAT, "json").unwrap().log_format, LogFormat::Json);
     assert!(!with(STOCK_MIGRATE, "off").unwrap().migrate);
+    assert_eq!(with(STOCK_RESIDENT_LAG, "30").unwrap().resident_lag, Duration::from_secs(30));
 }
 
 #[test]
@@ -142,6 +155,7 @@ fn errors_name_variable_value_and_what_is_allowed() {
         (STOCK_LOG_FORMAT, "xml", "text and json"),
         ("STOCK_HOSTS", "a:80", "without ports"),
         (REDIS_HOST, "redis://h", "a name or an address"),
+        (STOCK_RESIDENT_LAG, "601", "0 to 600"),
         ("STOCK_QUEUE", "0", "1 to 1000000"),
         ("STOCK_TLS_CERT", "cert.pem", "STOCK_TLS_KEY is not set"),
     ] {

@@ -9,7 +9,8 @@
 //! # What it may lose, and when
 //!
 //! An answer says that *Redis* has done it. The database has it when the flusher has been there, as a rule
-//! some milliseconds later. If Redis loses its memory in between, it is lost: without persistence
+//! some milliseconds later, or as late as [`ResidentConfig::lag`] lets it be. If Redis loses its memory in
+//! between, it is lost: without persistence
 //! everything that was not written back when Redis died, with `appendfsync everysec` about the last second
 //! of that, with `appendfsync always` nothing. What is lost was answered and is not in the log; units that
 //! were sold by it are available again. What the database has is never lost and never done twice. All
@@ -25,6 +26,9 @@
 //! not, because somebody has changed one of the two by hand or one of them was restored from a copy, the record is set
 //! apart: it is not sold any more ([`RepositoryError::ResidentDiverged`]), what was sold is kept, everything else goes
 //! on, and somebody decides ([`Resident::reload`]).
+//!
+//! A journal entry that cannot be read may be of a later version. So nothing after it is written back until an instance
+//! that can read it has been there, or somebody has removed it by hand: then what it was about is set apart.
 //!
 //! # Requests that come again
 //!
@@ -43,6 +47,7 @@ mod decide;
 mod flush;
 mod known;
 mod link;
+mod pace;
 mod queue;
 mod reconcile;
 mod refusal;
@@ -84,6 +89,7 @@ const BACKLOG: u64 = 1_000_000;
 pub struct ResidentConfig {
     url: String,
     backlog: u64,
+    lag: Duration,
     patience: Duration,
 }
 
@@ -91,7 +97,7 @@ impl ResidentConfig {
     /// Levels live in this Redis, `redis://…`.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), backlog: BACKLOG, patience: PATIENCE }
+        Self { url: url.into(), backlog: BACKLOG, lag: Duration::ZERO, patience: PATIENCE }
     }
 
     /// How many changes may wait to be written back, of all instances together; past that they are refused
@@ -99,6 +105,19 @@ impl ResidentConfig {
     #[must_use]
     pub fn backlog(mut self, changes: u64) -> Self {
         self.backlog = changes;
+        self
+    }
+
+    /// How long changes may wait before they are written back; not at all unless set.
+    ///
+    /// Writing back takes time of the machine and the database that a rush could do with. With a lag, one that is no
+    /// longer than that has all of it, and the work is done afterwards. What it costs: if Redis loses its memory, all of
+    /// what waits is lost, and the time of a hold begins when it is written back. Nothing waits that somebody asks for
+    /// ([`settle`](Resident::settle), a log, holds, a release, of any instance), nor once half of the
+    /// [`backlog`](Self::backlog) has gathered.
+    #[must_use]
+    pub fn lag(mut self, time: Duration) -> Self {
+        self.lag = time;
         self
     }
 
@@ -144,7 +163,7 @@ impl Resident {
         let link = Arc::new(Link::new(&config.url).map_err(unavailable)?);
         link.get().await.map_err(unavailable)?;
         let meters = Meters::new("resident");
-        let flusher = Arc::new(Flusher::new(store.clone(), link.clone(), redlock, meters.clone()));
+        let flusher = Arc::new(Flusher::new(store.clone(), link.clone(), redlock, meters.clone(), &config));
         tokio::spawn(flusher.clone().run());
         let queue = Queue::new(store.clone(), link.clone(), config.backlog, meters);
         let residences = Residences::new(store.clone(), link.clone(), flusher.clone());

@@ -87,7 +87,6 @@ pub(super) fn held(row: &impl Fields) -> Result<Held, StoreError> {
     Ok(Held { locked: unsigned(row, "locked")?, reserved: unsigned(row, "reserved")? })
 }
 
-/// What a log adds up to.
 /// The record a row belongs to.
 pub(super) fn key(row: &impl Fields) -> Result<StockKey, StoreError> {
     Ok(StockKey { variant_id: id(row, "variant_id")?, warehouse_id: id(row, "warehouse_id")? })

@@ -2,12 +2,13 @@
 //! before somebody has decided, and whoever decides is told what it costs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use stock::operation::{Operation, StockKey};
 use stock::repository::resident::{Diverged, KeptChange};
 use stock::repository::{Resident, StockRepository, suite};
 use stock::request::{Change, Request, RequestId};
-use testkit::{RedisServer, Restart, eventually};
+use testkit::{RedisServer, Reply, Restart, eventually};
 
 use crate::backends::{Backend, locks_on, sim_nodes};
 use crate::{SOON, flushers_kept_out, lock, open};
@@ -155,6 +156,37 @@ async fn a_journal_that_is_gone_is_noticed() {
     resident.reload(key, true).await.unwrap();
     let after = resident.change(lock(key, 1)).await.unwrap();
     assert_eq!((after.version, after.levels.locked()), (2, 2), "the four are lost, and somebody has said so");
+}
+
+/// What nobody can read holds everything up, for a later version may be able to; removed by hand, it costs the record
+/// that it was about, and nobody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_that_cannot_be_read_waits_until_it_is_removed() {
+    const JOURNAL: &str = "product_stock:resident:journal";
+    let (backend, redis, nodes) = (Backend::sqlite().await, RedisServer::start().await.unwrap(), sim_nodes());
+    let resident = open(&backend, &redis, &locks_on(&nodes)).await;
+    let (bad, good) = (suite::make(resident.as_ref(), 10).await, suite::make(resident.as_ref(), 10).await);
+    let version = async |key| backend.store.read(key).await.unwrap().unwrap().record.version;
+    for key in [bad, good] {
+        resident.change(lock(key, 1)).await.unwrap();
+    }
+    resident.settle(SOON).await.unwrap();
+    let other = flushers_kept_out(&redis).await;
+    resident.change(lock(bad, 1)).await.unwrap();
+    redis.command(&["XTRIM", JOURNAL, "MAXLEN", "0"]).await.unwrap();
+    let Reply::Text(unread) = redis.command(&["XADD", JOURNAL, "*", "of", "a later version"]).await.unwrap() else {
+        panic!("the stream takes it")
+    };
+    resident.change(lock(bad, 1)).await.unwrap();
+    resident.change(lock(good, 1)).await.unwrap();
+    drop(other);
+    let error = resident.settle(Duration::from_secs(1)).await.unwrap_err();
+    assert_eq!((error.code(), version(good).await), ("overloaded", 1), "{error:?}");
+    redis.command(&["XDEL", JOURNAL, std::str::from_utf8(&unread).unwrap()]).await.unwrap();
+    resident.settle(SOON).await.unwrap();
+    assert_eq!((version(good).await, version(bad).await), (2, 1));
+    let diverged = resident.diverged().await.unwrap();
+    assert_eq!(diverged.iter().map(|diverged| diverged.key).collect::<Vec<_>>(), [bad]);
 }
 
 /// With one record that does not follow, a flusher that comes anew passes it by, and so does the other instance.

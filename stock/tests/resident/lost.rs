@@ -101,8 +101,8 @@ async fn a_database_that_is_away_does_not_make_it_a_refusal() {
 async fn a_redis_that_is_gone_is_a_refusal() {
     let scene = Scene::new(Backend::sqlite().await, Duration::from_millis(300)).await;
     scene.redis.kill().await.unwrap();
-    // By then whoever is connected has been told.
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    // By then whoever is connected has noticed.
+    eventually(SOON, async || scene.resident.get(scene.key).await.is_err()).await;
     let error = scene.resident.apply(scene.request()).await.unwrap_err();
     assert_eq!(error.code(), "resident_unavailable", "{error:?}");
 }

@@ -25,7 +25,7 @@ pub(crate) struct Bench {
     contenders: Vec<Contender>,
     /// What they do: hot (one record), many (200 records), hot-2 and hot-4 (one record, so many
     /// instances), alone (one client), burst (ten seconds, redlock and resident),
-    /// burst-no-ids (the same with ids made by the repository),
+    /// burst-behind (the same, written back afterwards), burst-no-ids (as burst, with ids made by the repository),
     /// http (one record, clients over HTTP).
     #[arg(long = "scene", value_name = "NAME", value_delimiter = ',', default_values = Scene::ALL.map(|(name, _)| name))]
     scenes: Vec<Scene>,

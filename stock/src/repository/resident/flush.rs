@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 use redlock::{Guard, Redlock};
 use tokio::sync::{Notify, watch};
 
+use super::ResidentConfig;
 use super::apart::Apart;
 use super::link::{JOURNAL, Link, REQUESTS, STATE, is_at_most};
+use super::pace::Pace;
 use super::replay::Replay;
 use super::residence::unavailable;
 use super::wire::{JournalEntry, hash_key, json};
@@ -53,6 +55,9 @@ pub(super) struct Flusher {
     link: Arc<Link>,
     redlock: Redlock,
     meters: Meters,
+    /// How long changes wait, and how many.
+    lag: Duration,
+    backlog: u64,
     wake: Notify,
     stop: watch::Sender<bool>,
     ended: watch::Sender<bool>,
@@ -71,12 +76,20 @@ struct Written {
 type Closed = (String, String, String, u64);
 
 impl Flusher {
-    pub(super) fn new(store: Arc<dyn Store>, link: Arc<Link>, redlock: Redlock, meters: Meters) -> Self {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        link: Arc<Link>,
+        redlock: Redlock,
+        meters: Meters,
+        config: &ResidentConfig,
+    ) -> Self {
         Self {
             store,
             link,
             redlock,
             meters,
+            lag: config.lag,
+            backlog: config.backlog,
             wake: Notify::new(),
             stop: watch::channel(false).0,
             ended: watch::channel(false).0,
@@ -104,9 +117,9 @@ impl Flusher {
     pub(super) async fn run(self: Arc<Self>) {
         let mut stop = self.stop.subscribe();
         let _ended = Ended(&self.ended);
-        let mut guard = None;
+        let (mut guard, mut pace) = (None, Pace::new(self.lag, self.backlog));
         loop {
-            let pause = match self.round(&mut guard).await {
+            let pause = match self.round(&mut guard, &mut pace).await {
                 Ok(()) => IDLE,
                 Err(error) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "flushing resident records");
@@ -131,22 +144,29 @@ impl Flusher {
         let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
     }
 
-    /// Everything there is, if the lease can be had.
-    async fn round(&self, guard: &mut Option<Guard>) -> Result<(), RepositoryError> {
+    /// Everything there is, if it is due and the lease can be had.
+    async fn round(&self, guard: &mut Option<Guard>, pace: &mut Pace) -> Result<(), RepositoryError> {
         if guard.as_ref().is_some_and(|guard| !guard.is_valid()) {
             *guard = None;
         }
         if guard.is_none() {
-            if self.link.first().await.map_err(unavailable)?.is_none() {
+            if !self.is_due(pace).await? {
                 return Ok(());
             }
             // Somebody else is at it, or will be when the lease is over.
             *guard = self.redlock.try_lock(LEASE).await.ok();
         }
         if let Some(guard) = guard {
-            while !*self.stop.borrow() && self.flush(guard).await? {}
+            while !*self.stop.borrow() && (pace.is_immediate() || self.is_due(pace).await?) && self.flush(guard).await?
+            {
+            }
         }
         Ok(())
+    }
+
+    async fn is_due(&self, pace: &mut Pace) -> Result<bool, RepositoryError> {
+        let waiting = self.link.waiting().await.map_err(unavailable)?;
+        Ok(pace.is_due(waiting.as_ref(), Instant::now()))
     }
 
     /// Waits until everything that is in the journal now has been written back.
@@ -161,7 +181,7 @@ impl Flusher {
         loop {
             self.wake.notify_one();
             tokio::time::sleep(Duration::from_millis(1)).await;
-            match self.link.first().await.map_err(unavailable)? {
+            match self.link.want(&last).await.map_err(unavailable)? {
                 Some(first) if is_at_most(&first, &last) && Instant::now() < until => {}
                 Some(first) if is_at_most(&first, &last) => return Err(RepositoryError::Overloaded),
                 _ => return Ok(()),
@@ -184,7 +204,7 @@ impl Flusher {
         loop {
             let residence = self.store.read(key).await?.and_then(|row| row.residence);
             let is_waiting = residence.is_some_and(|now| now.epoch == epoch && now.sequence < sold);
-            let first = self.link.first().await.map_err(unavailable)?;
+            let first = self.link.want(&last).await.map_err(unavailable)?;
             if !is_waiting || first.is_none_or(|first| !is_at_most(&first, &last)) {
                 return Ok(());
             }

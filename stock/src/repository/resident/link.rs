@@ -42,6 +42,9 @@ pub(super) const DIVERGED: &str = "product_stock:resident:diverged";
 /// What the keys of request ids begin with; a generation follows.
 pub(super) const REQUESTS: &str = "product_stock:resident:requests:";
 
+/// Up to which entry somebody wants the journal to be written back; a field of the state.
+const WANTED: &str = "wanted";
+
 /// How long an answer is waited for.
 const ANSWER: Duration = Duration::from_secs(2);
 
@@ -112,6 +115,17 @@ impl Connected {
         }
         Ok(())
     }
+}
+
+/// What waits to be written back.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    /// The first entry of the journal.
+    pub(super) first: String,
+    /// How many changes there are.
+    pub(super) changes: u64,
+    /// Up to which entry somebody wants it to be done now; one that is over does no harm.
+    pub(super) wanted: Option<String>,
 }
 
 /// What Redis has of a record.
@@ -254,7 +268,7 @@ impl Link {
     /// The journal from an id on, so many entries.
     pub(super) async fn journal(&self, from: &str, count: usize) -> Result<Vec<JournalEntry>, RedisError> {
         let command = redis::cmd("XRANGE").arg(JOURNAL).arg(from).arg("+").arg("COUNT").arg(count).to_owned();
-        let raw: Raw = self.with(async |connection, _| command.query_async(connection).await).await?;
+        let raw: Vec<Entry> = self.with(async |connection, _| command.query_async(connection).await).await?;
         raw.into_iter().map(|(id, fields)| parse(id, &fields)).collect()
     }
 
@@ -279,7 +293,7 @@ impl Link {
     /// What was kept of a record because it does not follow from the database, each entry with the id of its copy.
     pub(super) async fn kept(&self, key: StockKey) -> Result<Vec<(String, JournalEntry)>, RedisError> {
         let command = redis::cmd("XRANGE").arg(kept_key(key)).arg("-").arg("+").to_owned();
-        let raw: Raw = self.with(async |connection, _| command.query_async(connection).await).await?;
+        let raw: Vec<Entry> = self.with(async |connection, _| command.query_async(connection).await).await?;
         let read = |(copy, fields): (String, HashMap<String, String>)| {
             Ok((copy, parse(fields.get("i").cloned().unwrap_or_default(), &fields)?))
         };
@@ -288,18 +302,29 @@ impl Link {
 
     /// The id of the last entry of the journal, if there is one.
     pub(super) async fn last(&self) -> Result<Option<String>, RedisError> {
-        self.end("XREVRANGE", "+", "-").await
+        let command = redis::cmd("XREVRANGE").arg(JOURNAL).arg("+").arg("-").arg("COUNT").arg(1).to_owned();
+        let found: Vec<Entry> = self.with(async |connection, _| command.query_async(connection).await).await?;
+        Ok(found.into_iter().next().map(|(id, _)| id))
     }
 
-    /// The id of the first entry of the journal, if there is one.
-    pub(super) async fn first(&self) -> Result<Option<String>, RedisError> {
-        self.end("XRANGE", "-", "+").await
+    /// What waits in the journal, if anything does.
+    pub(super) async fn waiting(&self) -> Result<Option<Waiting>, RedisError> {
+        let mut looks = redis::pipe();
+        looks.cmd("XRANGE").arg(JOURNAL).arg("-").arg("+").arg("COUNT").arg(1);
+        looks.cmd("HMGET").arg(STATE).arg("backlog").arg(WANTED);
+        let (found, (changes, wanted)): (Vec<Entry>, (Option<u64>, Option<String>)) =
+            self.with(async |connection, _| looks.query_async(connection).await).await?;
+        let first = found.into_iter().next();
+        Ok(first.map(|(first, _)| Waiting { first, changes: changes.unwrap_or_default(), wanted }))
     }
 
-    async fn end(&self, verb: &str, from: &str, to: &str) -> Result<Option<String>, RedisError> {
-        let command = redis::cmd(verb).arg(JOURNAL).arg(from).arg(to).arg("COUNT").arg(1).to_owned();
-        let found: Vec<(String, HashMap<String, String>)> =
-            self.with(async |connection, _| command.query_async(connection).await).await?;
+    /// Has the flusher, whoever that is, write back everything up to this entry, however far the database may be
+    /// behind; the id of the first entry that waits.
+    pub(super) async fn want(&self, last: &str) -> Result<Option<String>, RedisError> {
+        let mut both = redis::pipe();
+        both.cmd("HSET").arg(STATE).arg(WANTED).arg(last).ignore();
+        both.cmd("XRANGE").arg(JOURNAL).arg("-").arg("+").arg("COUNT").arg(1);
+        let (found,): (Vec<Entry>,) = self.with(async |connection, _| both.query_async(connection).await).await?;
         Ok(found.into_iter().next().map(|(id, _)| id))
     }
 }
@@ -322,10 +347,12 @@ fn fit(info: &str) -> Result<String, RedisError> {
 }
 
 /// Entries of a stream.
-type Raw = Vec<(String, HashMap<String, String>)>;
+type Entry = (String, HashMap<String, String>);
 
 fn parse(id: String, fields: &HashMap<String, String>) -> Result<JournalEntry, RedisError> {
-    let unread = (ErrorKind::UnexpectedReturnType, "not a journal entry", id.clone());
+    const UNREAD: &str = "an entry of the journal product_stock:resident:journal cannot be read; an instance of the version \
+                          that wrote it can, or XDEL removes it and what it was about is set apart";
+    let unread = (ErrorKind::UnexpectedReturnType, UNREAD, id.clone());
     JournalEntry::parse(id, fields).ok_or_else(|| unread.into())
 }
 

@@ -31,6 +31,7 @@ use crate::operation::{Id, Quantity, StockKey};
 use crate::record::{RowWrite, StockRecord, StockRow};
 use crate::request::{OrderId, RequestId};
 use crate::timestamp::Timestamp;
+use crate::workbench::Writes;
 
 use self::mysql::MySqlBackend;
 use self::sql::SqlStore;
@@ -281,6 +282,14 @@ pub trait Transaction: Send {
     ///
     /// [`StoreError`].
     fn write_holds<'a>(&'a mut self, holds: &'a [Hold]) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Writes rows, entries and holds: as [`write`](Self::write), [`append`](Self::append) and
+    /// [`write_holds`](Self::write_holds) one after another, in fewer round trips where the server knows how.
+    ///
+    /// # Errors
+    ///
+    /// As these.
+    fn put<'a>(&'a mut self, writes: &'a Writes) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// What the log of a record adds up to.
     ///

@@ -135,10 +135,7 @@ impl Commit<'_> {
             let touched: Vec<_> = row.iter().map(|row| RowWrite::new(row, *row)).collect();
             transaction.write(&touched).await?;
         } else {
-            let writes = bench.into_writes();
-            transaction.write(&writes.rows).await?;
-            transaction.append(&writes.entries).await?;
-            transaction.write_holds(&writes.holds).await?;
+            transaction.put(&bench.into_writes()).await?;
         }
         Ok(answer)
     }

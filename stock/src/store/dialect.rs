@@ -22,8 +22,6 @@ pub(super) struct Dialect {
     pub(super) write_one: &'static str,
     /// Rows over what was read.
     pub(super) write: &'static str,
-    /// Log entries.
-    pub(super) append: &'static str,
     /// Holds that are new.
     pub(super) new_holds: &'static str,
     /// Holds that there were.

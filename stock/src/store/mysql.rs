@@ -1,6 +1,7 @@
 //! Records in MySQL or MariaDB.
 
 mod durability;
+mod literals;
 mod session;
 mod statements;
 mod version;
@@ -97,7 +98,7 @@ impl Backend for MySqlBackend {
     fn begin(&self) -> BoxFuture<'_, Result<MySqlSession, StoreError>> {
         Box::pin(async {
             let mut session = MySqlSession::take(&self.pool).await?;
-            session.begin().await?;
+            session.begin();
             Ok(session)
         })
     }

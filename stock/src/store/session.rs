@@ -6,6 +6,7 @@ use std::fmt;
 use super::dialect::Dialect;
 use super::{BoxFuture, StoreError, Turn};
 use crate::levels::StockLevels;
+use crate::log::LogEntry;
 
 /// A fixed text, so that it is prepared once per connection, and what is bound to it.
 pub(super) struct Statement {
@@ -62,6 +63,24 @@ pub(super) trait Session: Send + 'static {
 
     /// How many rows the statement found.
     fn execute(&mut self, statement: Statement) -> BoxFuture<'_, Result<u64, sqlx::Error>>;
+
+    /// Adds several entries to the log; how many there were.
+    fn append(&mut self, entries: &[LogEntry]) -> BoxFuture<'_, Result<u64, sqlx::Error>>;
+
+    /// Executes a statement and adds entries to the log; how many rows the statement found, and how many entries there
+    /// were. Entries need not be added where no row was found.
+    fn execute_logged<'a>(
+        &'a mut self,
+        statement: Statement,
+        entries: &'a [LogEntry],
+    ) -> BoxFuture<'a, Result<(u64, u64), sqlx::Error>> {
+        Box::pin(async move {
+            match self.execute(statement).await? {
+                0 => Ok((0, 0)),
+                found => Ok((found, self.append(entries).await?)),
+            }
+        })
+    }
 
     /// All rows the statement finds.
     fn all(&mut self, statement: Statement) -> BoxFuture<'_, Result<Vec<Self::Row>, sqlx::Error>>;

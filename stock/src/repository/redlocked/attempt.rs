@@ -133,32 +133,30 @@ impl Run {
         let needed = touched.into_iter().filter(|(_, is_known)| *is_known || commits);
         writes.extend(needed.map(|(write, _)| write));
         writes.sort_unstable_by_key(|write| write.row.record.key);
-        let prepared = Prepared { answers, rows, entries, commits, began };
-        self.write(transaction, writes, holds, prepared).await
+        let writes = Writes { rows: writes, entries, holds };
+        let prepared = Prepared { answers, rows, entries: Vec::new(), commits, began };
+        self.write(transaction, writes, prepared).await
     }
 
     async fn write(
         &mut self,
         transaction: &mut dyn Transaction,
-        mut writes: Vec<RowWrite>,
-        holds: Vec<Hold>,
-        mut prepared: Prepared,
+        mut writes: Writes,
+        prepared: Prepared,
     ) -> Result<Prepared, Trouble> {
         let careless = failpoint::compares_at_write_time_only();
         if careless {
-            super::failpoint::forget_versions(transaction, &mut writes, &mut prepared.entries).await?;
+            failpoint::forget_versions(transaction, &mut writes.rows, &mut writes.entries).await?;
         }
-        transaction.write(&writes).await?;
-        failpoint::shorten(&mut prepared.entries);
-        transaction.append(&prepared.entries).await?;
-        transaction.write_holds(&holds).await?;
+        failpoint::shorten(&mut writes.entries);
+        transaction.put(&writes).await?;
         failpoint::reached("redlocked-written");
         // A lease that has run out may be somebody else's by now.
         if !careless && self.take_out(|part| (!part.lease.is_valid()).then_some(Fate::Lost)) {
             return Err(Trouble::TakenOut);
         }
         failpoint::reached("redlocked-before-commit");
-        Ok(prepared)
+        Ok(Prepared { entries: writes.entries, ..prepared })
     }
 
     /// Locks the rows of new leases. Parts of which not all rows could be had, or whose token is not

@@ -112,9 +112,7 @@ impl Residences {
             writes.rows.push(RowWrite::new(&row, row));
         }
         writes.rows.iter_mut().for_each(|write| write.row.residence = None);
-        transaction.write(&writes.rows).await?;
-        transaction.append(&writes.entries).await?;
-        transaction.write_holds(&writes.holds).await?;
+        transaction.put(&writes).await?;
         Ok(Reloaded { written: writes.entries.len() as u64, lost })
     }
 

@@ -318,10 +318,7 @@ impl Flusher {
             // Also of those that were written before: whoever did so may not have been able to say it.
             let rows = keys.iter().filter_map(|key| replay.row(*key));
             let versions = rows.map(|(row, _)| Hint::Changed(row.record.key, row.record.version)).collect();
-            let writes = replay.into_writes();
-            transaction.write(&writes.rows).await?;
-            transaction.append(&writes.entries).await?;
-            transaction.write_holds(&writes.holds).await?;
+            transaction.put(&replay.into_writes()).await?;
             if !guard.is_valid() || planted("resident-before-commit") {
                 return Err(RepositoryError::Store(StoreError::Conflict(None)));
             }

@@ -7,11 +7,14 @@
 use std::io;
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use sqlx::mysql::{MySql, MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlPool, MySqlPoolOptions, MySqlRow};
 use sqlx::pool::PoolConnection;
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Connection, Executor, Row};
 
+use super::literals;
+use crate::log::LogEntry;
 use crate::store::session::{Fields, Session, Statement, Value};
 use crate::store::{Access, BoxFuture, StoreError, Writers};
 
@@ -55,8 +58,13 @@ impl Limits {
     }
 }
 
+const BEGIN: &str = "BEGIN";
+
 /// How long a new connection, or a free one, is waited for.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// For how long a connection that nobody uses is trusted to be there. No server dies and is back in that time.
+const TRUSTED: Duration = Duration::from_millis(50);
 
 /// How long an answer is waited for; above `innodb_lock_wait_timeout`, whose end is an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
@@ -71,8 +79,16 @@ pub(super) fn pool(options: &MySqlConnectOptions, limits: Limits, connections: u
         .max_connections(connections)
         .acquire_timeout(CONNECT_TIMEOUT)
         .idle_timeout(limits.idle_timeout())
+        .test_before_acquire(false)
+        .before_acquire(|connection, of| Box::pin(is_alive(connection, of.idle_for)))
         .after_connect(move |connection, _| Box::pin(prepare(connection, limits)))
         .connect_lazy_with(options.clone())
+}
+
+/// Whether a connection that was not used for so long is still good. One that was used just now is not asked, which
+/// would cost each transaction a round trip.
+async fn is_alive(connection: &mut MySqlConnection, idle: Duration) -> Result<bool, sqlx::Error> {
+    Ok(idle < TRUSTED || connection.ping().await.is_ok())
 }
 
 /// A connection outside of the pool, to be closed by the caller.
@@ -94,23 +110,44 @@ async fn prepare(connection: &mut MySqlConnection, limits: Limits) -> Result<(),
 /// A connection of the pool. Dropped without having been given back, it is closed.
 pub(in crate::store) struct MySqlSession {
     connection: PoolConnection<MySql>,
+    /// Whether a transaction begins with the next statement.
+    begins: bool,
     usable: bool,
 }
 
 impl MySqlSession {
     /// Takes a connection out of the pool.
     pub(super) async fn take(pool: &MySqlPool) -> Result<Self, StoreError> {
-        Ok(Self { connection: pool.acquire().await?, usable: false })
+        Ok(Self { connection: pool.acquire().await?, begins: false, usable: false })
     }
 
-    pub(super) async fn begin(&mut self) -> Result<(), sqlx::Error> {
-        within(ANSWER_TIMEOUT, self.connection.execute("BEGIN")).await?;
+    /// Begins a transaction, which the server hears of with the first statement.
+    pub(super) fn begin(&mut self) {
+        self.begins = true;
+    }
+
+    /// Tells the server that a transaction begins, if it has not heard of it.
+    async fn begin_now(&mut self) -> Result<(), sqlx::Error> {
+        if std::mem::take(&mut self.begins) {
+            within(ANSWER_TIMEOUT, self.connection.execute(BEGIN)).await?;
+        }
         Ok(())
     }
 
-    /// Ends the transaction with this word.
+    /// Executes texts in one round trip; how many rows each has found.
+    async fn texts<const N: usize>(&mut self, texts: [String; N]) -> Result<[u64; N], sqlx::Error> {
+        let begins = std::mem::take(&mut self.begins);
+        let text = if begins { format!("{BEGIN};{}", texts.join(";")) } else { texts.join(";") };
+        let done = self.connection.execute_many(AssertSqlSafe(text)).map_ok(|done| done.rows_affected());
+        let done: Vec<u64> = within(ANSWER_TIMEOUT, done.skip(usize::from(begins)).try_collect()).await?;
+        done.try_into().map_err(|done| sqlx::Error::Protocol(format!("{N} statements were answered by {done:?}")))
+    }
+
+    /// Ends the transaction with this word, if the server has heard of it.
     async fn end(mut self, word: &'static str, limit: Duration) -> Result<(), sqlx::Error> {
-        within(limit, self.connection.execute(word)).await?;
+        if !self.begins {
+            within(limit, self.connection.execute(word)).await?;
+        }
         self.back();
         Ok(())
     }
@@ -121,13 +158,33 @@ impl Session for MySqlSession {
 
     fn execute(&mut self, statement: Statement) -> BoxFuture<'_, Result<u64, sqlx::Error>> {
         Box::pin(async {
+            self.begin_now().await?;
             let done = within(ANSWER_TIMEOUT, bound(statement).execute(&mut *self.connection)).await?;
             Ok(done.rows_affected())
         })
     }
 
+    fn append(&mut self, entries: &[LogEntry]) -> BoxFuture<'_, Result<u64, sqlx::Error>> {
+        let text = literals::append(entries);
+        Box::pin(async { Ok(self.texts([text]).await?[0]) })
+    }
+
+    fn execute_logged<'a>(
+        &'a mut self,
+        statement: Statement,
+        entries: &'a [LogEntry],
+    ) -> BoxFuture<'a, Result<(u64, u64), sqlx::Error>> {
+        Box::pin(async move {
+            let [found, added] = self.texts([literals::filled(&statement), literals::append(entries)]).await?;
+            Ok((found, added))
+        })
+    }
+
     fn all(&mut self, statement: Statement) -> BoxFuture<'_, Result<Vec<MySqlRow>, sqlx::Error>> {
-        Box::pin(within(ANSWER_TIMEOUT, bound(statement).fetch_all(&mut *self.connection)))
+        Box::pin(async {
+            self.begin_now().await?;
+            within(ANSWER_TIMEOUT, bound(statement).fetch_all(&mut *self.connection)).await
+        })
     }
 
     fn commit(self) -> BoxFuture<'static, Result<(), sqlx::Error>> {

@@ -90,20 +90,6 @@ pub(super) const DIALECT: Dialect = Dialect {
             s.held_locked = n.held_locked, s.held_reserved = n.held_reserved, \
             s.resident_epoch = n.epoch, s.resident_sequence = n.sequence, s.updated_at = UTC_TIMESTAMP(6) \
         WHERE s.version = n.was_version AND s.fence = n.was_fence",
-    append: concat!(
-        "INSERT INTO product_stock_logs (",
-        entry_columns!(),
-        ") SELECT stock_id, variant_id, warehouse_id, request_id, position, order_id, expires_in, action, quantity, \
-            ba + bl + br, ba, bl, br, aa + al + ar, aa, al, ar, fence, version \
-        FROM JSON_TABLE(?, '$[*]' COLUMNS (stock_id BIGINT PATH '$[0]', \
-            variant_id BIGINT PATH '$[1]', warehouse_id BIGINT PATH '$[2]', \
-            request_id VARCHAR(64) PATH '$[3]', position BIGINT PATH '$[4]', \
-            order_id VARCHAR(64) PATH '$[5]', expires_in BIGINT PATH '$[6]', \
-            action VARCHAR(16) PATH '$[7]', quantity BIGINT PATH '$[8]', \
-            ba BIGINT PATH '$[9]', bl BIGINT PATH '$[10]', br BIGINT PATH '$[11]', \
-            aa BIGINT PATH '$[12]', al BIGINT PATH '$[13]', ar BIGINT PATH '$[14]', \
-            fence BIGINT PATH '$[15]', version BIGINT PATH '$[16]')) AS n"
-    ),
     new_holds: concat!(
         "INSERT INTO stock_holds \
             (order_id, stock_id, variant_id, warehouse_id, locked, reserved, state, lapsed, expires_at) \

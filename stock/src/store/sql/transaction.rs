@@ -8,6 +8,7 @@ use crate::record::{RowWrite, StockRow};
 use crate::request::{ExpiresIn, OrderId, RequestId};
 use crate::store::session::{Backend, Session, Statement};
 use crate::store::{BoxFuture, CommitError, StoreError, Transaction, dialect, json, rows};
+use crate::workbench::Writes;
 
 pub(super) struct SqlTransaction<B: Backend> {
     pub(super) session: B::Session,
@@ -27,9 +28,12 @@ impl<B: Backend> SqlTransaction<B> {
 
     /// Writes as many rows as there are; fewer, and one of them was not what it should be.
     async fn write_all(&mut self, statement: Statement, rows: usize) -> Result<(), StoreError> {
-        let written = self.session.execute(statement).await?;
-        if usize::try_from(written) == Ok(rows) { Ok(()) } else { Err(StoreError::Conflict(None)) }
+        all_written(self.session.execute(statement).await?, rows)
     }
+}
+
+fn all_written(written: u64, rows: usize) -> Result<(), StoreError> {
+    if usize::try_from(written) == Ok(rows) { Ok(()) } else { Err(StoreError::Conflict(None)) }
 }
 
 impl<B: Backend> Transaction for SqlTransaction<B> {
@@ -71,12 +75,14 @@ impl<B: Backend> Transaction for SqlTransaction<B> {
     }
 
     fn append<'a>(&'a mut self, entries: &'a [LogEntry]) -> BoxFuture<'a, Result<(), StoreError>> {
-        let statement = match entries {
-            [] => return Box::pin(async { Ok(()) }),
-            [entry] => append_one(entry),
-            entries => Statement::new(B::DIALECT.append).text(json::entries(entries)),
-        };
-        Box::pin(self.write_all(statement, entries.len()))
+        Box::pin(async move {
+            let written = match entries {
+                [] => 0,
+                [entry] => self.session.execute(append_one(entry)).await?,
+                entries => self.session.append(entries).await?,
+            };
+            all_written(written, entries.len())
+        })
     }
 
     fn write_holds<'a>(&'a mut self, holds: &'a [Hold]) -> BoxFuture<'a, Result<(), StoreError>> {
@@ -92,6 +98,24 @@ impl<B: Backend> Transaction for SqlTransaction<B> {
                 self.write_all(Statement::new(B::DIALECT.write_holds).text(text), holds.len() - new).await?;
             }
             Ok(())
+        })
+    }
+
+    fn put<'a>(&'a mut self, writes: &'a Writes) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            match (&writes.rows[..], &writes.entries[..]) {
+                ([row], entries @ [_, _, ..]) => {
+                    let row = write_one(B::DIALECT.write_one, row);
+                    let (found, added) = self.session.execute_logged(row, entries).await?;
+                    all_written(found, 1)?;
+                    all_written(added, entries.len())?;
+                }
+                (rows, entries) => {
+                    self.write(rows).await?;
+                    self.append(entries).await?;
+                }
+            }
+            self.write_holds(&writes.holds).await
         })
     }
 

@@ -10,8 +10,10 @@ use sqlx::query::Query;
 use sqlx::sqlite::{Sqlite, SqliteArguments, SqlitePool, SqliteRow};
 use sqlx::{Executor as _, Row};
 
+use super::statements::APPEND;
+use crate::log::LogEntry;
 use crate::store::session::{Fields, Session, Statement, Value};
-use crate::store::{BoxFuture, StoreError};
+use crate::store::{BoxFuture, StoreError, json};
 
 /// Takes the write lock at once. A transaction that begins with a read and writes later fails if
 /// another one wrote in between.
@@ -47,6 +49,10 @@ impl Session for SqliteSession {
 
     fn execute(&mut self, statement: Statement) -> BoxFuture<'_, Result<u64, sqlx::Error>> {
         Box::pin(async { Ok(bound(statement).execute(&mut *self.connection).await?.rows_affected()) })
+    }
+
+    fn append(&mut self, entries: &[LogEntry]) -> BoxFuture<'_, Result<u64, sqlx::Error>> {
+        self.execute(Statement::new(APPEND).text(json::entries(entries)))
     }
 
     fn all(&mut self, statement: Statement) -> BoxFuture<'_, Result<Vec<SqliteRow>, sqlx::Error>> {

@@ -34,6 +34,16 @@ macro_rules! in_seconds {
     };
 }
 
+/// Log entries.
+pub(super) const APPEND: &str = concat!(
+    "INSERT INTO product_stock_logs (",
+    entry_columns!(),
+    ") SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, \
+            value ->> 7, value ->> 8, (value ->> 9) + (value ->> 10) + (value ->> 11), value ->> 9, value ->> 10, \
+            value ->> 11, (value ->> 12) + (value ->> 13) + (value ->> 14), value ->> 12, value ->> 13, \
+            value ->> 14, value ->> 15, value ->> 16 FROM json_each(?)"
+);
+
 pub(super) const DIALECT: Dialect = Dialect {
     claim_one: READ,
     claim: ROWS_BY_KEY,
@@ -69,14 +79,6 @@ pub(super) const DIALECT: Dialect = Dialect {
             value ->> 10 AS epoch, value ->> 11 AS sequence FROM json_each(?)) AS n \
         WHERE product_stocks.id = n.id AND product_stocks.version = n.was_version \
             AND product_stocks.fence = n.was_fence",
-    append: concat!(
-        "INSERT INTO product_stock_logs (",
-        entry_columns!(),
-        ") SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, \
-            value ->> 7, value ->> 8, (value ->> 9) + (value ->> 10) + (value ->> 11), value ->> 9, value ->> 10, \
-            value ->> 11, (value ->> 12) + (value ->> 13) + (value ->> 14), value ->> 12, value ->> 13, \
-            value ->> 14, value ->> 15, value ->> 16 FROM json_each(?)"
-    ),
     new_holds: concat!(
         "INSERT INTO stock_holds \
             (order_id, stock_id, variant_id, warehouse_id, locked, reserved, state, lapsed, expires_at) \

@@ -8,10 +8,11 @@ mod backends;
 use backends::{Backend, migrated};
 use stock::operation::Operation;
 use stock::record::{RowWrite, StockRow};
-use stock::repository::suite::{fresh_key, make, quantity};
+use stock::repository::suite::{explained, fresh_key, make, quantity};
 use stock::repository::{RowLock, StockRepository};
-use stock::request::{Change, RequestId};
+use stock::request::{Change, OrderId, Request, RequestId};
 use stock::store::{self, DatabaseUrl, StoreError};
+use stock::workbench::Workbench;
 use tempfile::TempDir;
 use testkit::SqlServer;
 
@@ -169,6 +170,39 @@ async fn a_stale_version_or_fence_is_never_written() {
 }
 
 /// A row after a lock of so many units, over the one it was made from.
+/// Rows, entries and holds at once: all of them as they were meant, or none, and whoever was there first is a conflict.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_put_at_once_is_written_as_it_is_or_not_at_all() {
+    for backend in [Backend::sqlite().await, Backend::shared().await] {
+        let repository = RowLock::new(backend.store.clone());
+        let key = make(&repository, 100).await;
+        let row = backend.store.begin().await.unwrap().claim(&[key]).await.unwrap()[0];
+        let odd = [r"';_DROP_TABLE_stock_holds;--", r#"\"\\'"#, "%_?", "X'00'"];
+        let ids = odd.map(|id| RequestId::new(&format!("{id}{}", key.variant_id)).unwrap());
+        let writes = || {
+            let mut bench = Workbench::new();
+            bench.put_row(row, None);
+            for id in &ids {
+                let change = Change::new(key, Operation::Lock, quantity(1)).order(OrderId::new(r"'?\").unwrap());
+                let request = Request::one(change).id(id.clone());
+                bench.apply(&request.identify().unwrap()).unwrap();
+            }
+            bench.into_writes()
+        };
+        let mut first = backend.store.begin().await.unwrap();
+        first.put(&writes()).await.unwrap();
+        first.commit().await.unwrap();
+        for id in &ids {
+            assert!(backend.store.find_requests(std::slice::from_ref(id)).await.unwrap()[0].request_id == *id);
+        }
+        let mut late = backend.store.begin().await.unwrap();
+        let error = late.put(&writes()).await.unwrap_err();
+        assert!(matches!(error, StoreError::Conflict(_)), "{error:?}");
+        late.rollback().await;
+        assert_eq!(explained(backend.store.as_ref(), key).await.record.version, 4);
+    }
+}
+
 fn locked(row: &StockRow, units: u64, fence: Option<u64>) -> RowWrite {
     let change = Change::new(row.record.key, Operation::Lock, quantity(units));
     let changed = row.change(&change, None, fence, (&RequestId::make(), 0)).unwrap();

@@ -13,8 +13,7 @@ pub enum RepositoryKind {
     #[default]
     Redlock,
     /// Levels live in Redis and are written back. An answer says that Redis has it; what Redis loses before
-    /// it was written back, mostly some milliseconds, is lost
-    /// (see [`resident`](crate::repository::resident)).
+    /// it was written back is lost (see [`resident`](crate::repository::resident)).
     Resident,
 }
 

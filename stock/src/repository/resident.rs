@@ -108,13 +108,18 @@ impl ResidentConfig {
         self
     }
 
-    /// How long changes may wait before they are written back; not at all unless set.
+    /// How long changes may wait before they are written back; not at all unless set. The same in all instances: one
+    /// without a lag writes back what others would let wait.
     ///
-    /// Writing back takes time of the machine and the database that a rush could do with. With a lag, one that is no
-    /// longer than that has all of it, and the work is done afterwards. What it costs: if Redis loses its memory, all of
-    /// what waits is lost, and the time of a hold begins when it is written back. Nothing waits that somebody asks for
-    /// ([`settle`](Resident::settle), a log, holds, a release, of any instance), nor once half of the
-    /// [`backlog`](Self::backlog) has gathered.
+    /// Writing back takes time of the machine and the database that a rush could do with. With a lag, a rush that is no
+    /// longer than that has all of it, and the work is done afterwards, without a break until nothing waits. Nothing
+    /// waits that somebody asks for ([`settle`](Resident::settle), a log, holds, a release, the sweep of a hold), nor
+    /// once half of the [`backlog`](Self::backlog) has gathered.
+    ///
+    /// What it costs: if Redis loses its memory, all of what waits is lost; the time of a hold begins when it is written
+    /// back; who asks when much is waiting may be refused as [`RepositoryError::Overloaded`] until that is done; and
+    /// Redis needs memory for it. A flusher counts from when it first saw something wait; one that begins anew counts
+    /// anew.
     #[must_use]
     pub fn lag(mut self, time: Duration) -> Self {
         self.lag = time;
@@ -286,6 +291,19 @@ impl Resident {
     /// database.
     pub async fn reconcile(&self, key: StockKey) -> Result<Option<Reconciliation>, RepositoryError> {
         reconcile::reconcile(self.store.as_ref(), &self.link, key).await
+    }
+
+    /// Whether Redis answers.
+    ///
+    /// # Errors
+    ///
+    /// [`RepositoryError::ResidentUnavailable`] if it does not.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel-safe.
+    pub async fn ping(&self) -> Result<(), RepositoryError> {
+        self.link.waiting().await.map(drop).map_err(unavailable)
     }
 
     async fn read(&self, key: StockKey) -> Result<StockRecord, RepositoryError> {

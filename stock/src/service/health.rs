@@ -18,7 +18,6 @@ use super::App;
 use super::problem::{Always, Code, Open, Problem};
 use super::recorder;
 use crate::assembly::Instance;
-use crate::error::RepositoryError;
 
 /// How long an answer of the database is waited for.
 const PATIENCE: Duration = Duration::from_millis(1_500);
@@ -161,11 +160,11 @@ async fn database(instance: &Instance) -> Result<(), Unready> {
     }
 }
 
-/// The Redis of resident levels, where there is one. What waits there to be written back is no obstacle.
+/// The Redis of resident levels, where there is one.
 async fn levels(instance: &Instance) -> Result<(), Unready> {
     let Some(resident) = instance.resident() else { return Ok(()) };
-    match tokio::time::timeout(PATIENCE, resident.settle(Duration::ZERO)).await {
-        Ok(Ok(()) | Err(RepositoryError::Overloaded)) => Ok(()),
+    match tokio::time::timeout(PATIENCE, resident.ping()).await {
+        Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => {
             let why = format!("levels: {}", error.code());
             Err(Unready::new(why, format!("levels: {:#}", anyhow::Error::from(error))))

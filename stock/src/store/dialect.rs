@@ -1,5 +1,6 @@
 //! The statements, each one fixed text. Those that differ from database to database are in the
-//! [`Dialect`] of each; sets of rows are bound as JSON, and unpacked in the order they come in.
+//! [`Dialect`] of each; sets of rows are bound as JSON, and unpacked in the order they come in. Only how the log is
+//! written is up to the sessions.
 
 /// What the databases say differently.
 pub(super) struct Dialect {

@@ -113,7 +113,7 @@ pub(super) trait Backend: fmt::Debug + Send + Sync + 'static {
     /// A connection for single statements that write.
     fn write(&self) -> BoxFuture<'_, Result<Self::Session, StoreError>>;
 
-    /// A connection with an open transaction that is going to write.
+    /// A connection with a transaction that is going to write; the server may hear of it with the first statement.
     fn begin(&self) -> BoxFuture<'_, Result<Self::Session, StoreError>>;
 
     /// What [`Store::sweeper_turn`](super::Store::sweeper_turn) says.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use testkit::RedisServer;
+use testkit::{RedisServer, Reply};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
@@ -73,6 +73,7 @@ async fn levels_in_redis_survive_the_end_and_both_sides_agree() {
     let (port, database) = (redis.port().to_string(), "sqlite:stock.db");
     let variables = [
         ("STOCK_REPOSITORY", "resident"),
+        ("STOCK_RESIDENT_LAG", "600"),
         ("REDIS_HOST", "127.0.0.1"),
         ("REDIS_PORT", &*port),
         ("DATABASE_URL", database),
@@ -83,7 +84,11 @@ async fn levels_in_redis_survive_the_end_and_both_sides_agree() {
         program.client.change(1, "lock", json!({"quantity": 1, "order_id": "o"})).await.ok();
     }
     assert_eq!(program.client.get("/v1/stocks/1/0").await.ok()["locked_stock"], 20);
-    assert_eq!(program.client.get("/readyz").await.status, 200);
+    for _ in 0..20 {
+        assert_eq!(program.client.get("/readyz").await.status, 200);
+    }
+    let waiting = redis.command(&["HGET", "product_stock:resident:state", "backlog"]).await.unwrap();
+    assert_eq!(waiting, Reply::Text(b"20".to_vec()), "a look at it writes nothing back");
     program.signal(Signal::TERM);
     assert_eq!(program.ended().await, Some(0));
 

@@ -41,7 +41,8 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
     tracing::info!("shutting down");
     let end = async {
         service.close().await;
-        instance.close(LAST_STEPS).await;
+        // What has been waiting for so long takes its time.
+        instance.close(LAST_STEPS + config.resident_lag).await;
     };
     tokio::select! {
         () = end => Ok(ExitCode::SUCCESS),

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 use super::ResidentConfig;
 use super::apart::Apart;
 use super::link::{JOURNAL, Link, REQUESTS, STATE, is_at_most};
-use super::pace::Pace;
+use super::pace::{Askers, Pace};
 use super::replay::Replay;
 use super::residence::unavailable;
 use super::wire::{JournalEntry, hash_key, json};
@@ -58,6 +58,7 @@ pub(super) struct Flusher {
     /// How long changes wait, and how many.
     lag: Duration,
     backlog: u64,
+    askers: Askers,
     wake: Notify,
     stop: watch::Sender<bool>,
     ended: watch::Sender<bool>,
@@ -90,6 +91,7 @@ impl Flusher {
             meters,
             lag: config.lag,
             backlog: config.backlog,
+            askers: Askers::default(),
             wake: Notify::new(),
             stop: watch::channel(false).0,
             ended: watch::channel(false).0,
@@ -157,16 +159,22 @@ impl Flusher {
             *guard = self.redlock.try_lock(LEASE).await.ok();
         }
         if let Some(guard) = guard {
-            while !*self.stop.borrow() && (pace.is_immediate() || self.is_due(pace).await?) && self.flush(guard).await?
-            {
-            }
+            while !*self.stop.borrow() && self.goes_on(pace).await? && self.flush(guard).await? {}
+        }
+        if !pace.is_immediate() {
+            // Others may be asked sooner.
+            let_go(guard).await;
         }
         Ok(())
     }
 
+    async fn goes_on(&self, pace: &mut Pace) -> Result<bool, RepositoryError> {
+        Ok(pace.is_immediate() || self.is_due(pace).await?)
+    }
+
     async fn is_due(&self, pace: &mut Pace) -> Result<bool, RepositoryError> {
-        let waiting = self.link.waiting().await.map_err(unavailable)?;
-        Ok(pace.is_due(waiting.as_ref(), Instant::now()))
+        let changes = self.link.waiting().await.map_err(unavailable)?;
+        Ok(pace.is_due(changes, self.askers.are_there(), Instant::now()))
     }
 
     /// Waits until everything that is in the journal now has been written back.
@@ -177,11 +185,12 @@ impl Flusher {
     /// As [`settle`](Self::settle), for so long at most.
     pub(super) async fn settle_within(&self, patience: Duration) -> Result<(), RepositoryError> {
         let Some(last) = self.link.last().await.map_err(unavailable)? else { return Ok(()) };
+        let _asking = self.askers.ask();
         let until = Instant::now() + patience;
         loop {
             self.wake.notify_one();
             tokio::time::sleep(Duration::from_millis(1)).await;
-            match self.link.want(&last).await.map_err(unavailable)? {
+            match self.link.first().await.map_err(unavailable)? {
                 Some(first) if is_at_most(&first, &last) && Instant::now() < until => {}
                 Some(first) if is_at_most(&first, &last) => return Err(RepositoryError::Overloaded),
                 _ => return Ok(()),
@@ -199,12 +208,13 @@ impl Flusher {
         let figures = seen.figures.filter(|_| seen.epoch == epoch.to_string());
         let Some(sold) = figures.map(|figures| figures.sequence) else { return self.settle().await };
         let Some(last) = self.link.last().await.map_err(unavailable)? else { return Ok(()) };
+        let _asking = self.askers.ask();
         let until = Instant::now() + PATIENCE;
         let mut pause = Duration::from_millis(1);
         loop {
             let residence = self.store.read(key).await?.and_then(|row| row.residence);
             let is_waiting = residence.is_some_and(|now| now.epoch == epoch && now.sequence < sold);
-            let first = self.link.want(&last).await.map_err(unavailable)?;
+            let first = self.link.first().await.map_err(unavailable)?;
             if !is_waiting || first.is_none_or(|first| !is_at_most(&first, &last)) {
                 return Ok(());
             }

@@ -42,9 +42,6 @@ pub(super) const DIVERGED: &str = "product_stock:resident:diverged";
 /// What the keys of request ids begin with; a generation follows.
 pub(super) const REQUESTS: &str = "product_stock:resident:requests:";
 
-/// Up to which entry somebody wants the journal to be written back; a field of the state.
-const WANTED: &str = "wanted";
-
 /// How long an answer is waited for.
 const ANSWER: Duration = Duration::from_secs(2);
 
@@ -115,17 +112,6 @@ impl Connected {
         }
         Ok(())
     }
-}
-
-/// What waits to be written back.
-#[derive(Debug)]
-pub(super) struct Waiting {
-    /// The first entry of the journal.
-    pub(super) first: String,
-    /// How many changes there are.
-    pub(super) changes: u64,
-    /// Up to which entry somebody wants it to be done now; one that is over does no harm.
-    pub(super) wanted: Option<String>,
 }
 
 /// What Redis has of a record.
@@ -307,25 +293,20 @@ impl Link {
         Ok(found.into_iter().next().map(|(id, _)| id))
     }
 
-    /// What waits in the journal, if anything does.
-    pub(super) async fn waiting(&self) -> Result<Option<Waiting>, RedisError> {
-        let mut looks = redis::pipe();
-        looks.cmd("XRANGE").arg(JOURNAL).arg("-").arg("+").arg("COUNT").arg(1);
-        looks.cmd("HMGET").arg(STATE).arg("backlog").arg(WANTED);
-        let (found, (changes, wanted)): (Vec<Entry>, (Option<u64>, Option<String>)) =
-            self.with(async |connection, _| looks.query_async(connection).await).await?;
-        let first = found.into_iter().next();
-        Ok(first.map(|(first, _)| Waiting { first, changes: changes.unwrap_or_default(), wanted }))
+    /// The id of the first entry of the journal, if there is one.
+    pub(super) async fn first(&self) -> Result<Option<String>, RedisError> {
+        let command = redis::cmd("XRANGE").arg(JOURNAL).arg("-").arg("+").arg("COUNT").arg(1).to_owned();
+        let found: Vec<Entry> = self.with(async |connection, _| command.query_async(connection).await).await?;
+        Ok(found.into_iter().next().map(|(id, _)| id))
     }
 
-    /// Has the flusher, whoever that is, write back everything up to this entry, however far the database may be
-    /// behind; the id of the first entry that waits.
-    pub(super) async fn want(&self, last: &str) -> Result<Option<String>, RedisError> {
+    /// How many changes wait to be written back; one at least, where the journal has anything.
+    pub(super) async fn waiting(&self) -> Result<u64, RedisError> {
         let mut both = redis::pipe();
-        both.cmd("HSET").arg(STATE).arg(WANTED).arg(last).ignore();
-        both.cmd("XRANGE").arg(JOURNAL).arg("-").arg("+").arg("COUNT").arg(1);
-        let (found,): (Vec<Entry>,) = self.with(async |connection, _| both.query_async(connection).await).await?;
-        Ok(found.into_iter().next().map(|(id, _)| id))
+        both.cmd("XLEN").arg(JOURNAL).cmd("HGET").arg(STATE).arg("backlog");
+        let (entries, changes): (u64, Option<u64>) =
+            self.with(async |connection, _| both.query_async(connection).await).await?;
+        Ok(if entries == 0 { 0 } else { changes.unwrap_or_default().max(1) })
     }
 }
 

@@ -1,9 +1,8 @@
 //! When the journal is written back: at once; or, where the database may be behind, when what is in it has waited long
 //! enough, is much, or is asked for.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-
-use super::link::{Waiting, is_at_most};
 
 /// When one flusher goes to work.
 #[derive(Debug)]
@@ -26,15 +25,40 @@ impl Pace {
         self.lag.is_zero()
     }
 
-    /// Whether it is time to write back what waits.
-    pub(super) fn is_due(&mut self, waiting: Option<&Waiting>, now: Instant) -> bool {
-        let Some(Waiting { first, changes, wanted }) = waiting else {
+    /// Whether it is time to write back the changes that wait, of which there are so many.
+    pub(super) fn is_due(&mut self, changes: u64, is_asked: bool, now: Instant) -> bool {
+        if changes == 0 {
             self.since = None;
             return false;
-        };
+        }
         let since = *self.since.get_or_insert(now);
-        let is_wanted = wanted.as_ref().is_some_and(|wanted| is_at_most(first, wanted));
-        is_wanted || *changes >= self.most || now.duration_since(since) >= self.lag
+        is_asked || changes >= self.most || now.duration_since(since) >= self.lag
+    }
+}
+
+/// Those who wait for what they have been answered to be written back.
+#[derive(Debug, Default)]
+pub(super) struct Askers(AtomicUsize);
+
+impl Askers {
+    /// One more, until this is dropped.
+    pub(super) fn ask(&self) -> Asking<'_> {
+        self.0.fetch_add(1, Ordering::AcqRel);
+        Asking(&self.0)
+    }
+
+    /// Whether there is one.
+    pub(super) fn are_there(&self) -> bool {
+        self.0.load(Ordering::Acquire) > 0
+    }
+}
+
+/// Somebody who waits.
+pub(super) struct Asking<'a>(&'a AtomicUsize);
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -42,31 +66,37 @@ impl Pace {
 mod tests {
     use super::*;
 
-    fn waiting(first: &str, changes: u64, wanted: Option<&str>) -> Waiting {
-        Waiting { first: first.to_owned(), changes, wanted: wanted.map(str::to_owned) }
-    }
-
     #[test]
-    fn what_is_old_or_much_or_wanted_is_due() {
+    fn what_is_old_or_much_or_asked_for_is_due() {
         let (lag, began) = (Duration::from_secs(5), Instant::now());
         let after = |seconds| began + Duration::from_secs(seconds);
         let mut pace = Pace::new(lag, 100);
-        assert!(!pace.is_due(None, began));
-        assert!(!pace.is_due(Some(&waiting("7-0", 49, None)), after(1)));
-        assert!(!pace.is_due(Some(&waiting("7-0", 49, Some("6-9"))), after(2)), "that has been written back");
-        assert!(pace.is_due(Some(&waiting("7-0", 49, Some("7-0"))), after(2)));
-        assert!(pace.is_due(Some(&waiting("7-0", 50, None)), after(2)));
-        assert!(pace.is_due(Some(&waiting("7-0", 1, None)), after(6)));
-        assert!(pace.is_due(Some(&waiting("8-0", 1, None)), after(7)), "it goes on until nothing waits");
-        assert!(!pace.is_due(None, after(8)));
-        assert!(!pace.is_due(Some(&waiting("9-0", 1, None)), after(9)));
-        assert!(pace.is_due(Some(&waiting("9-0", 1, None)), after(14)));
+        assert!(!pace.is_due(0, true, began));
+        assert!(!pace.is_due(49, false, after(1)));
+        assert!(pace.is_due(49, true, after(2)));
+        assert!(pace.is_due(50, false, after(2)));
+        assert!(!pace.is_due(1, false, after(5)));
+        assert!(pace.is_due(1, false, after(6)));
+        assert!(pace.is_due(1, false, after(7)), "it goes on until nothing waits");
+        assert!(!pace.is_due(0, false, after(8)));
+        assert!(!pace.is_due(1, false, after(9)));
+        assert!(pace.is_due(1, false, after(14)));
     }
 
     #[test]
     fn without_a_lag_nothing_waits() {
         let mut pace = Pace::new(Duration::ZERO, 100);
         assert!(pace.is_immediate());
-        assert!(pace.is_due(Some(&waiting("7-0", 1, None)), Instant::now()));
+        assert!(pace.is_due(1, false, Instant::now()));
+    }
+
+    #[test]
+    fn who_has_gone_asks_no_more() {
+        let askers = Askers::default();
+        let (one, other) = (askers.ask(), askers.ask());
+        drop(one);
+        assert!(askers.are_there());
+        drop(other);
+        assert!(!askers.are_there());
     }
 }

@@ -17,7 +17,12 @@ for _, entry in ipairs(cjson.decode(ARGV[3])) do
     for _, place in ipairs(keep) do redis.call('XADD', place, '*', 'i', id, unpack(found[2])) end
   end
 end
-if removed > 0 then redis.call('HINCRBY', KEYS[2], 'backlog', -removed) end
+if redis.call('XLEN', KEYS[1]) == 0 then
+  -- What was removed by hand is not counted any more.
+  redis.call('HSET', KEYS[2], 'backlog', 0)
+elseif removed > 0 then
+  redis.call('HINCRBY', KEYS[2], 'backlog', -removed)
+end
 
 for _, hold in ipairs(cjson.decode(ARGV[4])) do
   if redis.call('HGET', hold[1], 'epoch') == hold[2] then

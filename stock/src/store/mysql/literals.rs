@@ -17,6 +17,7 @@ const ROW: usize = 280;
 /// A fixed text with its values in the places of its question marks.
 pub(super) fn filled(statement: &Statement) -> String {
     let mut text = String::with_capacity(2 * statement.text.len());
+    debug_assert_eq!(statement.text.matches('?').count(), statement.values.len(), "{}", statement.text);
     let mut values = statement.values.iter();
     for piece in statement.text.split_inclusive('?') {
         match (piece.strip_suffix('?'), values.next()) {

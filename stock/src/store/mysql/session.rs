@@ -7,11 +7,11 @@
 use std::io;
 use std::time::Duration;
 
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::TryStreamExt as _;
 use sqlx::mysql::{MySql, MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlPool, MySqlPoolOptions, MySqlRow};
 use sqlx::pool::PoolConnection;
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, Connection, Executor, Row};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection, Executor, Row};
 
 use super::literals;
 use crate::log::LogEntry;
@@ -63,7 +63,7 @@ const BEGIN: &str = "BEGIN";
 /// How long a new connection, or a free one, is waited for.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// For how long a connection that nobody uses is trusted to be there. No server dies and is back in that time.
+/// For how long a connection that nobody uses is trusted to be there: less than a server takes to die and be back.
 const TRUSTED: Duration = Duration::from_millis(50);
 
 /// How long an answer is waited for; above `innodb_lock_wait_timeout`, whose end is an answer.
@@ -82,7 +82,8 @@ pub(super) fn pool(options: &MySqlConnectOptions, limits: Limits, connections: u
         .test_before_acquire(false)
         .before_acquire(|connection, of| Box::pin(is_alive(connection, of.idle_for)))
         .after_connect(move |connection, _| Box::pin(prepare(connection, limits)))
-        .connect_lazy_with(options.clone())
+        // Texts hold rows by the hundred, which belong into no log.
+        .connect_lazy_with(options.clone().disable_statement_logging())
 }
 
 /// Whether a connection that was not used for so long is still good. One that was used just now is not asked, which
@@ -134,13 +135,23 @@ impl MySqlSession {
         Ok(())
     }
 
-    /// Executes texts in one round trip; how many rows each has found.
-    async fn texts<const N: usize>(&mut self, texts: [String; N]) -> Result<[u64; N], sqlx::Error> {
+    /// Executes texts in one round trip, up to the first that fails; how many rows each has found.
+    async fn texts(&mut self, texts: &[String]) -> (Vec<u64>, Result<(), sqlx::Error>) {
         let begins = std::mem::take(&mut self.begins);
         let text = if begins { format!("{BEGIN};{}", texts.join(";")) } else { texts.join(";") };
-        let done = self.connection.execute_many(AssertSqlSafe(text)).map_ok(|done| done.rows_affected());
-        let done: Vec<u64> = within(ANSWER_TIMEOUT, done.skip(usize::from(begins)).try_collect()).await?;
-        done.try_into().map_err(|done| sqlx::Error::Protocol(format!("{N} statements were answered by {done:?}")))
+        let mut found = Vec::with_capacity(1 + texts.len());
+        let executed = within(ANSWER_TIMEOUT, async {
+            let mut answers = self.connection.execute_many(AssertSqlSafe(text));
+            while let Some(answer) = answers.try_next().await? {
+                found.push(answer.rows_affected());
+            }
+            Ok(())
+        });
+        let executed = executed.await;
+        if begins && !found.is_empty() {
+            found.remove(0);
+        }
+        (found, executed)
     }
 
     /// Ends the transaction with this word, if the server has heard of it.
@@ -166,7 +177,10 @@ impl Session for MySqlSession {
 
     fn append(&mut self, entries: &[LogEntry]) -> BoxFuture<'_, Result<u64, sqlx::Error>> {
         let text = literals::append(entries);
-        Box::pin(async { Ok(self.texts([text]).await?[0]) })
+        Box::pin(async {
+            let (found, executed) = self.texts(&[text]).await;
+            executed.map(|()| found.into_iter().sum())
+        })
     }
 
     fn execute_logged<'a>(
@@ -175,8 +189,17 @@ impl Session for MySqlSession {
         entries: &'a [LogEntry],
     ) -> BoxFuture<'a, Result<(u64, u64), sqlx::Error>> {
         Box::pin(async move {
-            let [found, added] = self.texts([literals::filled(&statement), literals::append(entries)]).await?;
-            Ok((found, added))
+            let texts = [literals::filled(&statement), literals::append(entries)];
+            let (found, executed) = self.texts(&texts).await;
+            // Somebody else was there; that the log has that entry already says no more.
+            if found.first() == Some(&0) {
+                return Ok((0, 0));
+            }
+            executed?;
+            match found[..] {
+                [found, added] => Ok((found, added)),
+                _ => Err(sqlx::Error::Protocol(format!("two statements were answered by {found:?}"))),
+            }
         })
     }
 

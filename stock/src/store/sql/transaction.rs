@@ -14,6 +14,9 @@ pub(super) struct SqlTransaction<B: Backend> {
     pub(super) session: B::Session,
 }
 
+/// How many log entries are written at once: some two megabytes, which every server takes.
+const AT_ONCE: usize = 4_096;
+
 /// How many log entries are read at once.
 const PAGE: u64 = 5_000;
 
@@ -76,12 +79,14 @@ impl<B: Backend> Transaction for SqlTransaction<B> {
 
     fn append<'a>(&'a mut self, entries: &'a [LogEntry]) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
-            let written = match entries {
-                [] => 0,
-                [entry] => self.session.execute(append_one(entry)).await?,
-                entries => self.session.append(entries).await?,
-            };
-            all_written(written, entries.len())
+            for entries in entries.chunks(AT_ONCE) {
+                let written = match entries {
+                    [entry] => self.session.execute(append_one(entry)).await?,
+                    entries => self.session.append(entries).await?,
+                };
+                all_written(written, entries.len())?;
+            }
+            Ok(())
         })
     }
 
@@ -104,7 +109,7 @@ impl<B: Backend> Transaction for SqlTransaction<B> {
     fn put<'a>(&'a mut self, writes: &'a Writes) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             match (&writes.rows[..], &writes.entries[..]) {
-                ([row], entries @ [_, _, ..]) => {
+                ([row], entries @ [_, _, ..]) if entries.len() <= AT_ONCE => {
                     let row = write_one(B::DIALECT.write_one, row);
                     let (found, added) = self.session.execute_logged(row, entries).await?;
                     all_written(found, 1)?;

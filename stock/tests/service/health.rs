@@ -121,8 +121,7 @@ async fn requests_are_counted_by_route_status_and_problem_in_bounded_words() {
         let client = client.clone();
         tokio::spawn(async move { client.change(1, "lock", json!({"quantity": 1})).await })
     };
-    // Not before that: somebody who looks has the only place himself.
-    eventually(Duration::from_secs(10), async || has(&figures().await, "stock_http_requests_in_flight 2")).await;
+    client.until_under_way(1).await;
     client.get("/v1/stocks/1/0").await.is_problem(503, "overloaded");
     let seen = figures().await;
     assert!(seen.contains("stock_http_problems_total{code=\"overloaded\"} "), "{seen}");

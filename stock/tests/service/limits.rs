@@ -51,7 +51,7 @@ async fn slow_bodies_are_as_bounded_as_work() {
         stream.write_all(head.as_bytes()).await.unwrap();
         slow.push(stream);
     }
-    eventually(Duration::from_secs(10), async || running.client.get("/v1/stocks/1/0").await.status == 503).await;
+    running.client.until_under_way(2).await;
     running.client.change(1, "lock", json!({"quantity": 1})).await.is_problem(503, "overloaded");
     // One hangs up in the middle, the other one goes on.
     drop(slow.pop());
@@ -95,7 +95,7 @@ async fn past_the_bound_requests_are_refused_at_once() {
             tokio::spawn(async move { client.change(1, "lock", json!({"quantity": 1})).await })
         })
         .collect();
-    eventually(Duration::from_secs(10), async || client.get("/v1/stocks/1/0").await.status == 503).await;
+    client.until_under_way(3).await;
     client.get("/v1/stocks/1/0").await.is_problem(503, "overloaded");
     client.change(1, "lock", json!({"quantity": 1})).await.is_problem(503, "overloaded");
     assert_eq!(client.get("/healthz").await.status, 200);

@@ -83,6 +83,15 @@ pub(crate) struct Answer {
 }
 
 impl Client {
+    /// Waits until so many requests are under way beside the one that looks. To ask for something else meanwhile could
+    /// take the place of one of them.
+    pub(crate) async fn until_under_way(&self, requests: usize) {
+        let line = format!("stock_http_requests_in_flight {}", requests + 1);
+        let is_there = |figures: &str| figures.lines().any(|found| found == line);
+        let looked = async || self.get("/metrics").await.body.as_str().is_some_and(is_there);
+        testkit::eventually(std::time::Duration::from_secs(10), looked).await;
+    }
+
     pub(crate) fn new(url: &str) -> Self {
         // The client wants one also where it speaks without TLS; the second call changes nothing.
         let _ = rustls::crypto::ring::default_provider().install_default();

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 use super::ResidentConfig;
 use super::apart::Apart;
 use super::link::{JOURNAL, Link, REQUESTS, STATE, is_at_most};
-use super::pace::{Askers, Pace};
+use super::pace::Pace;
 use super::replay::Replay;
 use super::residence::unavailable;
 use super::wire::{JournalEntry, hash_key, json};
@@ -58,7 +58,8 @@ pub(super) struct Flusher {
     /// How long changes wait, and how many.
     lag: Duration,
     backlog: u64,
-    askers: Askers,
+    /// Whoever waits for something to be written back receives from it.
+    askers: watch::Sender<()>,
     wake: Notify,
     stop: watch::Sender<bool>,
     ended: watch::Sender<bool>,
@@ -91,7 +92,7 @@ impl Flusher {
             meters,
             lag: config.lag,
             backlog: config.backlog,
-            askers: Askers::default(),
+            askers: watch::Sender::new(()),
             wake: Notify::new(),
             stop: watch::channel(false).0,
             ended: watch::channel(false).0,
@@ -174,7 +175,7 @@ impl Flusher {
 
     async fn is_due(&self, pace: &mut Pace) -> Result<bool, RepositoryError> {
         let changes = self.link.waiting().await.map_err(unavailable)?;
-        Ok(pace.is_due(changes, self.askers.are_there(), Instant::now()))
+        Ok(pace.is_due(changes, self.askers.receiver_count() > 0, Instant::now()))
     }
 
     /// Waits until everything that is in the journal now has been written back.
@@ -185,7 +186,7 @@ impl Flusher {
     /// As [`settle`](Self::settle), for so long at most.
     pub(super) async fn settle_within(&self, patience: Duration) -> Result<(), RepositoryError> {
         let Some(last) = self.link.last().await.map_err(unavailable)? else { return Ok(()) };
-        let _asking = self.askers.ask();
+        let _asking = self.askers.subscribe();
         let until = Instant::now() + patience;
         loop {
             self.wake.notify_one();
@@ -208,7 +209,7 @@ impl Flusher {
         let figures = seen.figures.filter(|_| seen.epoch == epoch.to_string());
         let Some(sold) = figures.map(|figures| figures.sequence) else { return self.settle().await };
         let Some(last) = self.link.last().await.map_err(unavailable)? else { return Ok(()) };
-        let _asking = self.askers.ask();
+        let _asking = self.askers.subscribe();
         let until = Instant::now() + PATIENCE;
         let mut pause = Duration::from_millis(1);
         loop {

@@ -1,7 +1,6 @@
 //! When the journal is written back: at once; or, where the database may be behind, when what is in it has waited long
 //! enough, is much, or is asked for.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// When one flusher goes to work.
@@ -36,32 +35,6 @@ impl Pace {
     }
 }
 
-/// Those who wait for what they have been answered to be written back.
-#[derive(Debug, Default)]
-pub(super) struct Askers(AtomicUsize);
-
-impl Askers {
-    /// One more, until this is dropped.
-    pub(super) fn ask(&self) -> Asking<'_> {
-        self.0.fetch_add(1, Ordering::AcqRel);
-        Asking(&self.0)
-    }
-
-    /// Whether there is one.
-    pub(super) fn are_there(&self) -> bool {
-        self.0.load(Ordering::Acquire) > 0
-    }
-}
-
-/// Somebody who waits.
-pub(super) struct Asking<'a>(&'a AtomicUsize);
-
-impl Drop for Asking<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,15 +61,5 @@ mod tests {
         let mut pace = Pace::new(Duration::ZERO, 100);
         assert!(pace.is_immediate());
         assert!(pace.is_due(1, false, Instant::now()));
-    }
-
-    #[test]
-    fn who_has_gone_asks_no_more() {
-        let askers = Askers::default();
-        let (one, other) = (askers.ask(), askers.ask());
-        drop(one);
-        assert!(askers.are_there());
-        drop(other);
-        assert!(!askers.are_there());
     }
 }

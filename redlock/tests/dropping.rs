@@ -59,6 +59,16 @@ async fn a_dropped_manager_still_delivers_its_releases() {
     testkit::eventually(5 * SECOND, || async { lock_keys(&servers).await.is_empty() }).await;
 }
 
+/// The last thing a manager does may come to a node in the very moment in which its connection is found idle.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn managers_dropped_with_their_guards_leave_no_key() {
+    let servers = RedisServer::fleet(3).await.unwrap();
+    for manager in 0..500 {
+        drop(over(&servers).ttl(60 * SECOND).build().unwrap().try_lock(manager.to_string()).await.unwrap());
+    }
+    testkit::eventually(5 * SECOND, || async { lock_keys(&servers).await.is_empty() }).await;
+}
+
 #[test]
 fn alone_a_guard_is_renewed_when_the_runtime_of_another_ends() {
     let (first, second) = (Runtime::new().unwrap(), Runtime::new().unwrap());

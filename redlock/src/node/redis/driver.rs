@@ -135,7 +135,7 @@ async fn serve(queue: &Queue, link: Link) -> RedisResult<()> {
                 return Poll::Ready(Err(error));
             }
         }
-        if link.is_idle() && queue.closed() { Poll::Ready(Ok(())) } else { Poll::Pending }
+        if link.is_done(queue) { Poll::Ready(Ok(())) } else { Poll::Pending }
     })
     .await
 }

@@ -82,8 +82,13 @@ impl Link {
     }
 
     /// Whether nothing is under way.
-    pub(super) fn is_idle(&self) -> bool {
+    fn is_idle(&self) -> bool {
         self.sent.is_empty() && self.again.is_empty()
+    }
+
+    /// Whether nothing is left to do, ever.
+    pub(super) fn is_done(&self, queue: &Queue) -> bool {
+        self.is_idle() && queue.is_done()
     }
 
     /// When to look for a stall again; an error if there is one now. A connection that does not tell of its end
@@ -218,4 +223,42 @@ fn refuse(queue: &Queue, jobs: Vec<Job>, error: RedisError) -> RedisResult<()> {
 
 pub(super) fn timed_out(what: &'static str) -> RedisError {
     std::io::Error::new(std::io::ErrorKind::TimedOut, what).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resource::Claim;
+
+    /// Answers every command as a release is answered.
+    #[derive(Default)]
+    struct Releasing(usize);
+
+    impl Wire for Releasing {
+        fn send(&mut self, _: &Command) {
+            self.0 += 1;
+        }
+
+        fn poll_answer(&mut self, _: &mut Context<'_>) -> Poll<RedisResult<Value>> {
+            if self.0 == 0 {
+                return Poll::Pending;
+            }
+            self.0 -= 1;
+            Poll::Ready(Ok(Value::Int(1)))
+        }
+    }
+
+    /// Whoever releases while the driver is at the connection leaves that to the driver, and may be gone before it looks.
+    #[test]
+    fn what_was_asked_before_the_owner_went_is_still_to_be_done() {
+        let queue = Queue::new("node".to_owned(), None, None);
+        let mut link = Link::new(Box::new(Releasing::default()));
+        let claim = Arc::new(Claim::new(["key".to_owned()].into(), "value".to_owned()));
+        assert!(!link.is_done(&queue), "it has an owner");
+        queue.put_back(vec![queue.again(Request::Release { claim, by: None, ttl: STALLED })]);
+        queue.close();
+        assert!(!link.is_done(&queue), "a release waits");
+        assert!(link.poll(&queue).is_pending());
+        assert!(link.is_done(&queue));
+    }
 }

@@ -287,6 +287,13 @@ impl Queue {
         self.lock().closed
     }
 
+    /// Whether the owner is gone and nothing waits. One look at both: what the owner asked for last has come
+    /// before it went.
+    pub(super) fn is_done(&self) -> bool {
+        let state = self.lock();
+        state.closed && state.waiting.prompt() + state.waiting.renewals() == 0
+    }
+
     /// The driver is gone, with its runtime or because it was done.
     pub(super) fn undriven(&self) -> Vec<Job> {
         let mut state = self.lock();

@@ -69,14 +69,14 @@ async fn row_locks_sell_everything_once_too() {
 
 #[tokio::test]
 async fn without_locks_more_is_sold_than_there_is_on_sqlite() {
-    assert_oversold(&demo(&["--no-lock", "--seconds", "3"], &[]).await);
+    assert_oversold(&demo(&["--no-lock", "--stock", "20", "--seconds", "60"], &[]).await);
 }
 
 #[tokio::test]
 async fn without_locks_more_is_sold_than_there_is_on_mariadb() {
     let server = SqlServer::start().await.unwrap();
     let url = server.url("test");
-    assert_oversold(&demo(&["--no-lock", "--seconds", "3"], &[("DATABASE_URL", &url)]).await);
+    assert_oversold(&demo(&["--no-lock", "--stock", "20", "--seconds", "60"], &[("DATABASE_URL", &url)]).await);
 }
 
 #[tokio::test]
@@ -131,7 +131,7 @@ async fn container_demo_on_mysql9() {
     let variables = [("DATABASE_URL", &*url)];
     let output = demo(&["--stock", "50", "--seconds", "60"], &variables).await;
     assert_sold_out(&output, "50");
-    assert_oversold(&demo(&["--no-lock", "--seconds", "3"], &variables).await);
+    assert_oversold(&demo(&["--no-lock", "--stock", "20", "--seconds", "60"], &variables).await);
 }
 
 #[tokio::test]

@@ -6,6 +6,8 @@
 //! requests join their lanes in the order in which they arrive, so they never wait in a circle.
 
 mod lane;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -157,8 +159,13 @@ impl Lanes {
         let now = Instant::now();
         let lane = self.lanes.get_mut(&key)?;
         lane.is_ready = false;
-        let Lease::Held(held) = std::mem::replace(&mut lane.lease, Lease::None) else {
-            return None;
+        let held = match std::mem::take(&mut lane.lease) {
+            Lease::Held(held) => held,
+            // Its lease ran out while it stood in the list, and is being taken again.
+            other => {
+                lane.lease = other;
+                return None;
+            }
         };
         if !held.is_usable(now) {
             lane.lease = Lease::Held(held);

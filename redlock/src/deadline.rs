@@ -35,6 +35,15 @@ struct State {
     ends: VecDeque<(Instant, Weak<Round>)>,
     /// When the task looks next; `None` without a task.
     next: Option<Instant>,
+    /// Which task it is. One that is overdue is replaced: its runtime may rest for ever.
+    keeper: u64,
+}
+
+impl State {
+    /// Whether there is a task that can be counted on, as far as an end that is to come tells.
+    fn is_kept(&self, end: Instant) -> bool {
+        self.next.is_some_and(|next| end < next + LONGEST + GRACE)
+    }
 }
 
 impl Deadlines {
@@ -44,27 +53,30 @@ impl Deadlines {
         let later = state.ends.iter().rev().take_while(|(other, _)| *other > end).count();
         let place = state.ends.len() - later;
         state.ends.insert(place, (end, Arc::downgrade(round)));
-        match state.next {
-            Some(next) if next <= end => {}
-            Some(_) => {
+        if !state.is_kept(end) {
+            if let Ok(runtime) = Handle::try_current() {
                 state.next = Some(end);
-                self.earlier.notify_one();
+                state.keeper += 1;
+                let keeper = Keeper { deadlines: Arc::clone(self), number: state.keeper };
+                drop(state);
+                runtime.spawn(keep(keeper));
             }
-            None => {
-                if let Ok(runtime) = Handle::try_current() {
-                    state.next = Some(end);
-                    drop(state);
-                    runtime.spawn(keep(Keeper { deadlines: Arc::clone(self), is_over: false }));
-                }
-            }
+        } else if state.next.is_some_and(|next| end < next) {
+            state.next = Some(end);
+            self.earlier.notify_one();
         }
     }
 
-    /// Wakes those whose time is over, and tells when to look again.
-    fn turn(&self) -> Option<Instant> {
+    /// Wakes those whose time is over, and tells when to look again; not a task that was replaced.
+    fn turn(&self, keeper: u64) -> Option<Instant> {
         let now = Instant::now();
         let mut over = Vec::new();
         let mut state = self.lock();
+        if state.keeper != keeper {
+            // It may have been told what the other one should hear.
+            self.earlier.notify_one();
+            return None;
+        }
         // Rounds that nobody has any more are left out, or the task would wake up for each of them.
         while let Some((_, round)) = state.ends.pop_front_if(|(end, round)| *end <= now || round.strong_count() == 0) {
             over.push(round);
@@ -84,22 +96,53 @@ impl Deadlines {
 /// Frees the place of the task when it goes, also if its runtime was dropped under it.
 struct Keeper {
     deadlines: Arc<Deadlines>,
-    /// Whether the place is free already, and maybe taken again.
-    is_over: bool,
+    number: u64,
 }
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        if !self.is_over {
-            self.deadlines.lock().next = None;
+        let mut state = self.deadlines.lock();
+        // Else somebody else has it by now.
+        if state.keeper == self.number {
+            state.next = None;
         }
     }
 }
 
-async fn keep(mut keeper: Keeper) {
-    let deadlines = Arc::clone(&keeper.deadlines);
-    while let Some(end) = deadlines.turn() {
+async fn keep(keeper: Keeper) {
+    let deadlines = &keeper.deadlines;
+    while let Some(end) = deadlines.turn(keeper.number) {
         let _ = tokio::time::timeout_at(end, deadlines.earlier.notified()).await;
     }
-    keeper.is_over = true;
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::Builder;
+
+    use super::*;
+
+    #[test]
+    fn a_task_whose_runtime_rests_is_replaced() {
+        let runtime = || Builder::new_current_thread().enable_time().build().unwrap();
+        let (deadlines, round) = (Arc::new(Deadlines::default()), Round::ask(&Arc::from([]), |_| unreachable!()));
+        let soon = || Instant::now() + Duration::from_millis(1);
+        let resting = runtime();
+        resting.block_on(async { deadlines.watch(&round, soon()) });
+        std::thread::sleep(LONGEST + GRACE);
+        let (first, watched) = (deadlines.lock().keeper, Duration::from_secs(5));
+        runtime().block_on(async {
+            deadlines.watch(&round, soon());
+            let kept = async {
+                while !deadlines.lock().ends.is_empty() {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            tokio::time::timeout(watched, kept).await.expect("nobody looks at the ends of rounds any more");
+        });
+        // Awake again, the first one sees that it has no place any more, and leaves alone what is not its own.
+        resting.block_on(async { tokio::time::sleep(Duration::from_millis(5)).await });
+        assert_eq!((first, deadlines.lock().keeper), (1, 2));
+        assert_eq!(Arc::strong_count(&deadlines), 1, "a task is left");
+    }
 }

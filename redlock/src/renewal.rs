@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use tokio::runtime::{Handle, Id};
+use tokio::runtime::{Handle, Id, RuntimeFlavor};
 use tokio::sync::Notify;
 
 use crate::chance::Chance;
@@ -66,7 +66,7 @@ impl std::fmt::Debug for List {
 
 impl List {
     /// Remembers a runtime other than the task's own.
-    fn meet(&mut self, runtime: Handle) {
+    fn meet(&mut self, runtime: &Handle) {
         let id = runtime.id();
         let is_last = self.elsewhere.last().is_some_and(|last| last.id() == id);
         if self.home == Some(id) || is_last {
@@ -74,10 +74,33 @@ impl List {
         }
         self.elsewhere.retain(|other| other.id() != id);
         if self.elsewhere.len() == RUNTIMES {
-            self.elsewhere.remove(0);
+            let rests = self.elsewhere.iter().position(|other| !is_always_on(other));
+            self.elsewhere.remove(rests.unwrap_or(0));
         }
-        self.elsewhere.push(runtime);
+        self.elsewhere.push(runtime.clone());
     }
+
+    /// The runtime to move to: of those that always run the last one, else the last one.
+    fn next_home(&mut self) -> Option<Handle> {
+        match self.elsewhere.iter().rposition(is_always_on) {
+            Some(place) => Some(self.elsewhere.remove(place)),
+            None => self.elsewhere.pop(),
+        }
+    }
+
+    /// True where the caller has to start the task.
+    fn insert(&mut self, lease: &Arc<Core>, at: Moment) -> bool {
+        if let Some(noted) = lease.swap_note(Some(at)) {
+            self.due.remove(&(noted, lease.id()));
+        }
+        self.due.insert((at, lease.id()), Arc::downgrade(lease));
+        !self.closed && !std::mem::replace(&mut self.running, true)
+    }
+}
+
+/// A runtime of a single thread rests while nobody waits in it.
+fn is_always_on(runtime: &Handle) -> bool {
+    runtime.runtime_flavor() == RuntimeFlavor::MultiThread
 }
 
 impl Renewals {
@@ -90,17 +113,23 @@ impl Renewals {
         let Some(at) = lease.next() else {
             return;
         };
-        let start = self.insert(lease, at);
+        let runtime = Handle::try_current().ok();
+        // At once: a task that ends meanwhile has either met this runtime, or leaves its place to this lease.
+        let mut list = self.lock();
+        let start = list.insert(lease, at);
+        match &runtime {
+            Some(runtime) if start => list.home = Some(runtime.id()),
+            Some(runtime) => list.meet(runtime),
+            None => {}
+        }
+        let is_sooner = list.looks_at.is_none_or(|looks| at < looks);
+        drop(list);
         if start {
             let running = Running { renewals: Arc::clone(self) };
-            if let Ok(runtime) = Handle::try_current() {
-                self.lock().home = Some(runtime.id());
+            if let Some(runtime) = runtime {
                 runtime.spawn(run(running));
             }
-        } else if let Ok(runtime) = Handle::try_current() {
-            self.lock().meet(runtime);
-        }
-        if !start && self.lock().looks_at.is_none_or(|looks| at < looks) {
+        } else if is_sooner {
             self.changed.notify_one();
         }
     }
@@ -127,19 +156,9 @@ impl Renewals {
         self.changed.notify_one();
     }
 
-    /// True where the caller has to start the task.
-    fn insert(&self, lease: &Arc<Core>, at: Moment) -> bool {
-        let mut list = self.lock();
-        if let Some(noted) = lease.swap_note(Some(at)) {
-            list.due.remove(&(noted, lease.id()));
-        }
-        list.due.insert((at, lease.id()), Arc::downgrade(lease));
-        !list.closed && !std::mem::replace(&mut list.running, true)
-    }
-
     fn insert_next(&self, lease: &Arc<Core>) {
         if let Some(at) = lease.next() {
-            self.insert(lease, at);
+            self.lock().insert(lease, at);
         }
     }
 
@@ -183,7 +202,7 @@ impl Drop for Running {
         let mut list = self.renewals.lock();
         (list.running, list.looks_at) = (false, None);
         // Taken, so that a runtime that is gone as well is tried once.
-        let elsewhere = if list.closed || list.due.is_empty() { None } else { list.elsewhere.pop() };
+        let elsewhere = if list.closed || list.due.is_empty() { None } else { list.next_home() };
         if let Some(runtime) = elsewhere {
             (list.running, list.home) = (true, Some(runtime.id()));
             drop(list);
@@ -227,7 +246,9 @@ async fn run(running: Running) {
         {
             match lease.due() {
                 Due::Over => {}
-                Due::At(at) => drop(renewals.insert(&lease, at)),
+                Due::At(at) => {
+                    renewals.lock().insert(&lease, at);
+                }
                 Due::Renew => {
                     // The deadline stays noted while the round is under way.
                     renewals.insert_next(&lease);

@@ -28,6 +28,10 @@ const ACQUISITIONS: usize = 1024;
 /// How long there may be no room for another one.
 const ROOM_PATIENCE: Duration = Duration::from_secs(1);
 
+/// How often to look whether nodes are still owed something, and how many looks one question to them serves.
+const LOOK: Duration = Duration::from_millis(5);
+const LOOKS_PER_QUESTION: u32 = 20;
+
 /// What every handle, guard and background task of one manager shares.
 pub(crate) struct Shared {
     pub(crate) nodes: Nodes,
@@ -122,13 +126,18 @@ impl Shared {
     pub(crate) async fn all_released(&self) {
         self.releases.none_left().await;
         let owed = |node: usize| self.nodes[node].owed() > 0;
-        // Asked something, a node sends what it owes, also where the runtime is gone that it was used in.
-        Round::ask(&self.nodes, |node| match owed(node) {
-            true => Asked::Request(Request::Info),
-            false => Asked::Answer(Ok(Reply::Done)),
-        });
-        while self.nodes.iter().any(|node| node.owed() > 0) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        let mut looks = 0;
+        while (0..self.nodes.len()).any(owed) {
+            // Asked something, a node sends what it owes, also where the runtime is gone that it was used in;
+            // that may be so any time.
+            if looks % LOOKS_PER_QUESTION == 0 {
+                Round::ask(&self.nodes, |node| match owed(node) {
+                    true => Asked::Request(Request::Info),
+                    false => Asked::Answer(Ok(Reply::Done)),
+                });
+            }
+            looks += 1;
+            tokio::time::sleep(LOOK).await;
         }
     }
 

@@ -97,6 +97,27 @@ fn a_release_outlives_the_runtime_of_its_connection() {
     });
 }
 
+/// The runtime of the connection ends when `close` has asked already.
+#[test]
+fn closing_outlives_the_runtime_of_a_connection() {
+    let (first, second) = (Runtime::new().unwrap(), Runtime::new().unwrap());
+    let server = second.block_on(RedisServer::start()).unwrap();
+    let proxy = second.block_on(Proxy::start(server.addr()));
+    let redlock = Redlock::builder().nodes([format!("redis://{}", proxy.addr())]).ttl(60 * SECOND);
+    let redlock = redlock.node_timeout(2 * SECOND).restart_guard(RestartGuard::Off).build().unwrap();
+    let guard = first.block_on(redlock.lock("order:42").into_future()).unwrap();
+    proxy.set(Mode::BlackHole);
+    drop(guard);
+    proxy.reset_connections();
+    let closing = second.spawn(async move { redlock.close(20 * SECOND).await });
+    std::thread::sleep(millis(100));
+    drop(first);
+    std::thread::sleep(millis(50));
+    proxy.set(Mode::Forward);
+    assert!(second.block_on(closing).unwrap());
+    assert_eq!(second.block_on(lock_keys(std::slice::from_ref(&server))), Vec::<String>::new());
+}
+
 /// Thousands of releases are owed to a node that comes back over a long way.
 #[tokio::test]
 async fn closing_waits_for_what_is_owed_until_it_has_arrived() {

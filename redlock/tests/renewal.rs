@@ -186,6 +186,21 @@ fn renewal_moves_when_its_runtime_ends_whoever_locked_last() {
     assert!(held.is_valid(), "nobody renewed it");
 }
 
+/// A runtime of a single thread rests as soon as nobody waits in it.
+#[test]
+fn renewal_moves_to_a_runtime_that_does_not_rest() {
+    let redlock = Redlock::builder().node(SimNode::new("a")).restart_guard(RestartGuard::Off).build().unwrap();
+    let (ending, staying) = (runtime(), runtime());
+    let resting = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _first = ending.block_on(redlock.lock("first").ttl(6 * SECOND).into_future()).unwrap();
+    let held = staying.block_on(redlock.lock("held").ttl(6 * SECOND).into_future()).unwrap();
+    let _last = resting.block_on(redlock.lock("last").ttl(6 * SECOND).into_future()).unwrap();
+    drop(ending);
+    // Longer than a lease lives that nobody renews.
+    std::thread::sleep(7 * SECOND);
+    assert!(held.is_valid(), "nobody renewed it");
+}
+
 /// The runtime ends while the answer to a renewal is on its way.
 #[test]
 fn a_renewal_that_ends_with_its_runtime_is_made_up_for() {

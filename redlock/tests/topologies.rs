@@ -102,6 +102,23 @@ async fn a_node_that_is_a_cluster() {
         let LockError::Unavailable { nodes, .. } = &error else { panic!("{error:?}") };
         assert!(nodes[0].detail.to_lowercase().contains("slot"), "{error}");
     }
+    // Nothing of them can have been taken, so nothing is owed.
+    smoke(&redlock, "order:42").await;
+    assert!(redlock.close(5 * SECOND).await);
+}
+
+/// Every key of it is somebody else's.
+#[tokio::test]
+async fn a_master_of_a_cluster_is_asked_for_keys_of_the_other() {
+    let servers = cluster().await;
+    let redlock = over(&servers[..1]).build().unwrap();
+    for order in 0..10 {
+        let _ = redlock.try_lock(format!("order:{order}")).await;
+    }
+    assert!(redlock.close(5 * SECOND).await);
+    for server in &servers {
+        assert!(!server.keys("*").await.iter().any(|key| !key.starts_with("redlock:fence:")));
+    }
 }
 
 #[tokio::test]

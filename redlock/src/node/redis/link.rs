@@ -171,9 +171,11 @@ impl Link {
     /// An error where the node cannot even release: then it is as good as down, and is owed.
     fn answer(&mut self, queue: &Queue, job: Job, value: &Value) -> RedisResult<()> {
         let is_release = matches!(job.request, Request::Release { .. });
-        if !self.again.is_empty() && is_release {
+        if !self.again.is_empty()
+            && let Some(until) = job.owed_until()
+        {
             // Its acquire may be among those to be sent again, and would come after it.
-            self.again.push(Job { resent: job.resent, ..queue.again(job.request.clone()) });
+            self.again.push(Job { resent: job.resent, ..queue.again(job.request.clone(), until) });
         }
         let mut reply = script::reply(&job.request, value);
         if let (Ok(Reply::Released { listeners }), Request::Release { claim, .. }) = (&mut reply, &job.request) {
@@ -210,9 +212,10 @@ impl Link {
 /// a connection that broke is of no more use anyway.
 fn refuse(queue: &Queue, jobs: Vec<Job>, error: RedisError) -> RedisResult<()> {
     let answer = queue.error(&error);
+    let is_hopeless = *answer.cause() == Cause::Auth || script::is_misplaced(&error);
     let mut owes = false;
     for job in jobs {
-        if matches!(job.request, Request::Release { .. }) && *answer.cause() != Cause::Auth {
+        if matches!(job.request, Request::Release { .. }) && !is_hopeless {
             queue.owe(&job);
             owes = true;
         }
@@ -255,7 +258,8 @@ mod tests {
         let mut link = Link::new(Box::new(Releasing::default()));
         let claim = Arc::new(Claim::new(["key".to_owned()].into(), "value".to_owned()));
         assert!(!link.is_done(&queue), "it has an owner");
-        queue.put_back(vec![queue.again(Request::Release { claim, by: None, ttl: STALLED })]);
+        let release = Request::Release { claim, by: None, ttl: STALLED };
+        queue.put_back(vec![queue.again(release, std::time::Instant::now() + STALLED)]);
         queue.close();
         assert!(!link.is_done(&queue), "a release waits");
         assert!(link.poll(&queue).is_pending());

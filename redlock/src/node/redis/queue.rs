@@ -39,8 +39,9 @@ pub(super) struct Job {
 #[derive(Debug)]
 pub(super) enum To {
     Caller(Responder),
-    /// A release sent again.
+    /// A release sent again, and until when that makes sense: who cannot deliver it gives up then.
     Nobody {
+        until: Instant,
         _counted: Owed,
     },
 }
@@ -65,6 +66,15 @@ impl Drop for Owed {
 impl Job {
     fn new(request: Request, to: To) -> Self {
         Self { request, to, resent: 0 }
+    }
+
+    /// Until when it makes sense to send it again, if it is a release.
+    pub(super) fn owed_until(&self) -> Option<Instant> {
+        match (&self.request, &self.to) {
+            (Request::Release { .. }, To::Nobody { until, .. }) => Some(*until),
+            (Request::Release { ttl, .. }, To::Caller(_)) => Some(Instant::now() + *ttl),
+            _ => None,
+        }
     }
 
     pub(super) fn answer(self, answer: Result<crate::node::Reply, NodeError>) {
@@ -169,19 +179,20 @@ impl Queue {
 
     /// Queues a request, or answers it at once.
     pub(super) fn push(&self, request: Request, responder: Responder) -> Next {
+        let job = Job::new(request, To::Caller(responder));
         let mut state = self.lock();
-        let refusal = match state.down.clone().or_else(|| state.standing.refusal(&self.name, &request)) {
+        let refusal = match state.down.clone().or_else(|| state.standing.refusal(&self.name, &job.request)) {
             Some(refusal) => Some(refusal),
-            None if state.has_room(&request) => None,
+            None if state.has_room(&job.request) => None,
             None => Some(NodeError::unsent(Cause::Backlog, format!("{BACKLOG} requests wait already"))),
         };
         let start = !state.closed && !std::mem::replace(&mut state.driven, true);
         match refusal {
-            None => state.waiting.push_back(Job::new(request, To::Caller(responder))),
+            None => state.waiting.push_back(job),
             Some(error) => {
-                state.owe(&request);
+                state.owe(&job);
                 drop(state);
-                responder.send(Err(error));
+                job.answer(Err(error));
                 return if start { Next::Start } else { Next::Nothing };
             }
         }
@@ -228,7 +239,7 @@ impl Queue {
         state.standing.connected(&self.name, info);
         let debts = std::mem::take(&mut state.debts).into_iter().filter(|(_, until)| *until > now);
         let mut waiting = std::mem::take(&mut state.waiting);
-        debts.for_each(|(request, _)| state.waiting.push_back(self.again(request)));
+        debts.for_each(|(request, until)| state.waiting.push_back(self.again(request, until)));
         let mut refused = Vec::new();
         for job in waiting.drain() {
             match state.standing.refusal(&self.name, &job.request) {
@@ -250,7 +261,7 @@ impl Queue {
         let waiting: Vec<Job> = state.waiting.drain().collect();
         state.down = Some(unsent.clone());
         for job in sent.iter().chain(&waiting) {
-            state.owe(&job.request);
+            state.owe(job);
         }
         drop(state);
         sent.into_iter().for_each(|job| job.answer(Err(lost.clone())));
@@ -301,18 +312,18 @@ impl Queue {
         state.under_way = 0;
         state.down = None;
         let waiting: Vec<Job> = state.waiting.drain().collect();
-        waiting.iter().for_each(|job| state.owe(&job.request));
+        waiting.iter().for_each(|job| state.owe(job));
         waiting
     }
 
-    /// A release to be sent once more, of which nobody waits to hear.
-    pub(super) fn again(&self, request: Request) -> Job {
-        Job::new(request, To::Nobody { _counted: Owed::new(&self.owed) })
+    /// A release to be sent once more, while that makes sense, of which nobody waits to hear.
+    pub(super) fn again(&self, request: Request, until: Instant) -> Job {
+        Job::new(request, To::Nobody { until, _counted: Owed::new(&self.owed) })
     }
 
     /// Remembers what `job` owes the node, if it is a release.
     pub(super) fn owe(&self, job: &Job) {
-        self.lock().owe(&job.request);
+        self.lock().owe(job);
     }
 
     /// How many releases are owed to the node, those included that are on their way again.
@@ -341,12 +352,11 @@ impl State {
 
     /// Remembers a release that cannot be sent now. The newest are dropped when there are too
     /// many: an acquire that reached the node did so before it went down.
-    fn owe(&mut self, request: &Request) {
-        if let Request::Release { ttl, .. } = request
+    fn owe(&mut self, job: &Job) {
+        if let Some(until) = job.owed_until()
             && self.debts.len() < DEBTS
         {
-            let until = Instant::now() + *ttl;
-            self.debts.push_back((request.clone(), until));
+            self.debts.push_back((job.request.clone(), until));
         }
     }
 }

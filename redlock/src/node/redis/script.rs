@@ -73,6 +73,11 @@ pub(super) fn is_unknown_script(error: &RedisError) -> bool {
     error.code() == Some("NOSCRIPT")
 }
 
+/// Whether the keys are not this server's, or not of one server: so was what came before about the same keys.
+pub(super) fn is_misplaced(error: &RedisError) -> bool {
+    matches!(error.code(), Some("CROSSSLOT" | "MOVED"))
+}
+
 /// What kind of failure `error` is.
 pub(super) fn cause(error: &RedisError) -> Cause {
     match error.code().and_then(cause_of_code) {

@@ -90,7 +90,7 @@ fn fitting(lane: &VecDeque<Job>, most_keys: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use super::*;
     use crate::fencing::FencingToken;
@@ -104,7 +104,7 @@ mod tests {
             true => Request::Extend { claim, ttl, token: FencingToken::ZERO },
             false => Request::Release { claim, by: None, ttl },
         };
-        Queue::new("node".to_owned(), None, None).again(request)
+        Queue::new("node".to_owned(), None, None).again(request, Instant::now() + ttl)
     }
 
     fn is_renewal(job: &Job) -> bool {

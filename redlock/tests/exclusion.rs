@@ -66,7 +66,7 @@ async fn a_held_lock_is_contended_with_the_time_it_has_left() {
         other => panic!("{other:?}"),
     }
     drop(guard);
-    other.lock("order:42").wait(SECOND).await.unwrap().release().await.unwrap();
+    other.lock("order:42").wait(5 * SECOND).await.unwrap().release().await.unwrap();
 }
 
 #[tokio::test]
@@ -77,13 +77,13 @@ async fn several_keys_are_taken_together_or_not_at_all() {
     let both = redlock.try_lock(["sku:1", "sku:2"]).await;
     assert!(matches!(both, Err(LockError::Contended { .. })), "{both:?}");
     // What a refused attempt left behind would be in the way here.
-    let other = redlock.lock("sku:1").wait(SECOND).await.unwrap();
+    let other = redlock.lock("sku:1").wait(5 * SECOND).await.unwrap();
     drop((one, other));
-    let both = redlock.lock(["sku:2", "sku:1"]).wait(SECOND).await.unwrap();
+    let both = redlock.lock(["sku:2", "sku:1"]).wait(5 * SECOND).await.unwrap();
     let swapped = redlock.try_lock(["sku:1", "sku:2"]).await;
     assert!(matches!(swapped, Err(LockError::Contended { .. })), "{swapped:?}");
     assert_eq!(both.release().await.unwrap(), Released::Released);
-    testkit::eventually(SECOND, || async { lock_keys(&servers).await.is_empty() }).await;
+    testkit::eventually(5 * SECOND, || async { lock_keys(&servers).await.is_empty() }).await;
 }
 
 #[tokio::test]

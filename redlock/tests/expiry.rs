@@ -24,7 +24,7 @@ async fn an_expired_guard_is_harmless() {
     assert!(next.is_valid());
     next.extend(2 * SECOND).await.expect("the next holder is not disturbed");
     assert_eq!(next.release().await.unwrap(), Released::Released);
-    assert!(other.close(SECOND).await && one.close(SECOND).await);
+    assert!(other.close(5 * SECOND).await && one.close(5 * SECOND).await);
     assert_eq!(lock_keys(&servers).await, Vec::<String>::new());
 }
 
@@ -54,7 +54,7 @@ async fn tiny_ttls_are_refused_or_valid_for_less() {
     }
     println!("{refused} refused, {granted} granted");
     assert!(refused > 0 && granted > 0, "{refused} refused, {granted} granted");
-    testkit::eventually(SECOND, || async { lock_keys(&servers).await.is_empty() }).await;
+    testkit::eventually(5 * SECOND, || async { lock_keys(&servers).await.is_empty() }).await;
 }
 
 #[tokio::test]

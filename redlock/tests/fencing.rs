@@ -120,7 +120,7 @@ async fn several_resources_share_one_token_above_all_of_theirs() {
     guard.release().await.unwrap();
     let guard = redlock.lock("plain").await.unwrap();
     assert!(guard.fence() > token, "its counter has moved too");
-    assert!(redlock.close(SECOND).await);
+    assert!(redlock.close(5 * SECOND).await);
     for key in ["redlock:fence:user:{7}", "redlock:fence:{plain}"] {
         let left = command(&servers[0], &["TTL", key]).await.int().unwrap();
         assert!(left > 6 * 24 * 3600, "{key} expires with its last use: {left}");
@@ -140,7 +140,7 @@ async fn garbage_in_a_counter_is_that_nodes_error() {
         let LockError::Unavailable { nodes, .. } = &error else { panic!("{garbage}: {error:?}") };
         assert!(nodes.iter().all(|node| node.cause == Cause::Protocol), "{garbage}: {error}");
         assert!(nodes[0].detail.contains(counter), "{garbage}: {error}");
-        testkit::eventually(SECOND, || async { lock_keys(&servers).await.is_empty() }).await;
+        testkit::eventually(5 * SECOND, || async { lock_keys(&servers).await.is_empty() }).await;
     }
     for server in &servers {
         command(server, &["DEL", counter]).await;
@@ -197,7 +197,7 @@ async fn a_lock_and_its_release_cost_one_command_each_at_most() {
     let servers = RedisServer::fleet(5).await.unwrap();
     let redlock = connected(&servers).await;
     redlock.lock("order:42").renew(false).await.unwrap().release().await.unwrap();
-    assert!(redlock.close(SECOND).await);
+    assert!(redlock.close(5 * SECOND).await);
     let mut before = Vec::new();
     for server in &servers {
         before.push(scripts_sent(server).await);
@@ -206,7 +206,7 @@ async fn a_lock_and_its_release_cost_one_command_each_at_most() {
         let guard = redlock.lock("order:42").renew(false).await.unwrap();
         assert_eq!(guard.release().await.unwrap(), Released::Released);
     }
-    assert!(redlock.close(SECOND).await);
+    assert!(redlock.close(5 * SECOND).await);
     for (server, before) in servers.iter().zip(before) {
         let sent = scripts_sent(server).await - before;
         // A release that waits for the node may travel with the next acquire.
@@ -217,18 +217,30 @@ async fn a_lock_and_its_release_cost_one_command_each_at_most() {
     }
 }
 
+async fn counters_agree(servers: &[RedisServer]) -> bool {
+    let mut counters = Vec::new();
+    for server in servers {
+        counters.push(command(server, &["GET", "redlock:fence:{job}"]).await.text().map(str::to_owned));
+    }
+    counters.windows(2).all(|pair| pair[0] == pair[1])
+}
+
 /// Counters that disagree cost one more command, once.
 #[tokio::test]
 async fn a_write_back_is_paid_once() {
     let servers = RedisServer::fleet(3).await.unwrap();
     let redlock = connected(&servers).await;
     command(&servers[0], &["SET", "redlock:fence:{job}", "5000000000000000"]).await;
-    redlock.lock("job").wait(millis(500)).await.unwrap().release().await.unwrap();
-    redlock.lock("job").wait(millis(500)).await.unwrap().release().await.unwrap();
-    assert!(redlock.close(SECOND).await);
+    // The node with the large counter may answer last: nobody needs its token then, and nobody writes it back.
+    testkit::eventually(10 * SECOND, || async {
+        redlock.lock("job").await.unwrap().release().await.unwrap();
+        assert!(redlock.close(5 * SECOND).await);
+        counters_agree(&servers).await
+    })
+    .await;
     let before = scripts_sent(&servers[1]).await;
     redlock.lock("job").await.unwrap().release().await.unwrap();
-    assert!(redlock.close(SECOND).await);
+    assert!(redlock.close(5 * SECOND).await);
     assert_eq!(scripts_sent(&servers[1]).await - before, 2, "they agree again");
 }
 

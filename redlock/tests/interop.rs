@@ -81,10 +81,10 @@ async fn exclude_each_other(script: &str, family: impl Fn(Builder) -> Builder) {
     assert!(matches!(refused, Err(LockError::Contended { .. })), "{refused:?}");
     assert!(theirs.ask("release").await);
 
-    let guard = ours.lock("order:42").wait(SECOND).await.expect("a released lock is ours");
+    let guard = ours.lock("order:42").wait(5 * SECOND).await.expect("a released lock is ours");
     assert!(!theirs.ask("acquire").await, "and not theirs");
     guard.release().await.unwrap();
-    assert!(ours.close(SECOND).await);
+    assert!(ours.close(5 * SECOND).await);
     assert!(theirs.ask("acquire").await, "until we release it");
     assert!(theirs.ask("release").await);
 }

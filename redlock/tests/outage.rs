@@ -112,7 +112,7 @@ async fn two_dead_nodes_of_four_are_an_answer() {
     for server in &servers[..2] {
         server.kill().await.unwrap();
     }
-    let error = tokio::time::timeout(SECOND, redlock.try_lock("order:42")).await.unwrap();
+    let error = tokio::time::timeout(5 * SECOND, redlock.try_lock("order:42")).await.unwrap();
     assert!(matches!(error, Err(LockError::Unavailable { .. })), "{error:?}");
 }
 
@@ -157,7 +157,7 @@ async fn inspect_tells_free_held_and_failed_apart() {
     let servers = RedisServer::fleet(3).await.unwrap();
     let redlock = connected(&servers).await;
     let guard = redlock.lock("order:42").await.unwrap();
-    testkit::eventually(SECOND, || async { lock_keys(&servers).await.len() == 3 }).await;
+    testkit::eventually(5 * SECOND, || async { lock_keys(&servers).await.len() == 3 }).await;
     crate::support::command(&servers[1], &["DEL", "order:42"]).await;
     servers[2].kill().await.unwrap();
     let inspection = redlock.inspect("order:42").await;

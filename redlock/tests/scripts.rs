@@ -28,7 +28,7 @@ async fn scripts_a_server_forgot_are_loaded_again_unnoticed() {
         }
         assert_eq!(guard.release().await.unwrap(), Released::Released);
     }
-    assert!(redlock.close(SECOND).await);
+    assert!(redlock.close(5 * SECOND).await);
     assert_eq!(lock_keys(&servers).await, Vec::<String>::new());
 }
 
@@ -72,7 +72,7 @@ async fn a_release_is_published_on_the_channel_of_its_key() {
     redlock.lock("order:42").await.unwrap().release().await.unwrap();
     let mut messages = subscription.into_on_message();
     let message = futures_util::StreamExt::next(&mut messages);
-    let message = tokio::time::timeout(SECOND, message).await.unwrap().unwrap();
+    let message = tokio::time::timeout(5 * SECOND, message).await.unwrap().unwrap();
     assert_eq!(message.get_channel_name(), "redlock:released:redlock:order:42");
 }
 

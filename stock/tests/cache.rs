@@ -351,7 +351,9 @@ async fn warm_records_are_at_hand() {
     wanted.push(fresh_key());
     let reads = (first.repository.reads(), second.repository.reads());
     assert_eq!(first.cached.warm(&wanted).await.unwrap(), Warmed { redis: 0, database: 20, missing: 1 });
-    eventually(SOON, || async { redis.keys("product_stock:*:0").await.len() >= 20 }).await;
+    for key in &keys {
+        eventually(SOON, async || version_in(&redis, &name(*key)).await == Some(0)).await;
+    }
     assert_eq!(second.cached.warm(&wanted).await.unwrap(), Warmed { redis: 20, database: 0, missing: 1 });
     for key in keys {
         assert_eq!(first.read(key).await.level, Level::Local);

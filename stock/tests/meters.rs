@@ -58,7 +58,7 @@ impl Figures {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn row_locks_tell_waits_commits_and_conflicts() {
+async fn alone_row_locks_tell_waits_commits_and_conflicts() {
     let handle = PrometheusBuilder::new().install_recorder().unwrap();
     let backend = Backend::mariadb().await;
     let repository = backend.row_lock();
@@ -90,7 +90,7 @@ async fn row_locks_tell_waits_commits_and_conflicts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redlock_tells_waits_batches_commits_and_what_becomes_of_leases() {
+async fn alone_redlock_tells_waits_batches_commits_and_what_becomes_of_leases() {
     let handle = PrometheusBuilder::new().install_recorder().unwrap();
     let backend = Backend::mariadb().await;
     let repository = Redlocked::new(backend.leased.clone(), locks_on(&sim_nodes()));

@@ -20,14 +20,20 @@ const SOON: Duration = Duration::from_secs(20);
 /// A database that answers commits before they are on the disk is named, loudly; a durable one is not.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_forgets_is_told_at_the_start() {
-    let mut warned = Vec::new();
-    for arg in ["--innodb-flush-log-at-trx-commit=1", "--innodb-flush-log-at-trx-commit=2"] {
+    for (setting, is_forgetful) in [(1, false), (2, true)] {
+        let arg = format!("--innodb-flush-log-at-trx-commit={setting}");
         let backend = Backend::on(SqlServer::builder().arg(arg).start().await.unwrap()).await;
         let service = Service::start(&[("DATABASE_URL", &backend.url), ("STOCK_REPOSITORY", "row-lock")]).await;
-        let said = service.said();
-        warned.push(said.contains("COMMITS ARE NOT DURABLE") && said.contains("innodb_flush_log_at_trx_commit is 2"));
+        let warns = async || {
+            let said = service.said();
+            said.contains("COMMITS ARE NOT DURABLE") && said.contains("innodb_flush_log_at_trx_commit is 2")
+        };
+        // What it says and that it listens come on different ways.
+        if is_forgetful {
+            eventually(SOON, warns).await;
+        }
+        assert_eq!(warns().await, is_forgetful);
     }
-    assert_eq!(warned, [false, true]);
 }
 
 /// The same for the log that replicas and restores are made from.
@@ -64,7 +70,9 @@ async fn hot_records_are_at_hand_from_the_beginning() {
     eventually(SOON, async || service.said().contains("the cache is warm")).await;
     for (variant, level) in [(1, "redis"), (2, "local"), (3, "local")] {
         let answer = service.get(&format!("/v1/stocks/{variant}/0")).await;
-        assert_eq!(answer.headers()["x-cache"], level, "variant {variant}");
+        let answered = answer.headers()["x-cache"].to_str().unwrap();
+        // A Redis that takes its time is not waited for.
+        assert!(answered == level || (level, answered) == ("redis", "database"), "variant {variant}: {answered}");
     }
     let wrong = program::run(&["cache", "warm", "1"], &settings).await;
     assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
@@ -77,12 +85,16 @@ async fn an_outage_is_told_once_and_so_is_its_end() {
     let url = node.url();
     let settings = [("REDLOCK_NODES", &*url), ("REDLOCK_RESTART_GUARD", "off"), ("RUST_LOG", "stock::sweeper=info")];
     let service = Service::start(&settings).await;
-    let failed = async || service.figure("stock_sweeps_total{outcome=\"failed\"}").await;
-    node.kill().await.unwrap();
-    let before = failed().await;
-    eventually(SOON, async || failed().await >= before + 3.0).await;
+    let (failed, done) = ("stock_sweeps_total{outcome=\"failed\"}", "stock_sweeps_total{outcome=\"done\"}");
     let times = |text: &str| service.said().matches(text).count();
-    assert_eq!((times("expired holds are not swept"), times("swept again")), (1, 0), "{}", service.said());
+    let told = || (times("expired holds are not swept"), times("swept again"));
+    // A first pass that found no connection yet has been told of, and is over.
+    eventually(SOON, async || service.figure(done).await > 0.0 && told().0 == told().1).await;
+    let (outages, ends) = told();
+    node.kill().await.unwrap();
+    let before = service.figure(failed).await;
+    eventually(SOON, async || service.figure(failed).await >= before + 3.0).await;
+    assert_eq!(told(), (outages + 1, ends), "{}", service.said());
     node.restart(testkit::Restart::Empty).await.unwrap();
-    eventually(SOON, async || times("swept again") == 1).await;
+    eventually(SOON, async || told().1 == ends + 1).await;
 }

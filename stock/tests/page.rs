@@ -65,7 +65,7 @@ fn node(number: usize, state: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_shows_what_the_service_says_and_follows_a_node_that_dies() {
+async fn alone_it_shows_what_the_service_says_and_follows_a_node_that_dies() {
     let nodes = RedisServer::fleet(5).await.unwrap();
     let urls: Vec<_> = nodes.iter().map(RedisServer::url).collect();
     let running = Running::start(Purpose::Service, &[("REDLOCK_NODES", &urls.join(","))]).await;
@@ -146,7 +146,7 @@ async fn it_fits_on_a_phone_in_the_light_and_in_the_dark_and_goes_by_keyboard() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn in_the_demo_nodes_are_hurt_and_helped_from_the_page() {
+async fn alone_in_the_demo_nodes_are_hurt_and_helped_from_the_page() {
     let running = Running::start(Purpose::Demo, &[]).await;
     let browser = Browser::open(DESKTOP.0, DESKTOP.1).await;
     browser.page.goto(&running.url("/")).await.unwrap();

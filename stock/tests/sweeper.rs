@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use backends::{Backend, locks, locks_on, migrated, sim_locks, sim_nodes};
 use program::Service;
-use redlock::{Redlock, Released};
+use redlock::Redlock;
 use stock::assembly::{Instance, Purpose};
 use stock::config::{Config, Flags};
 use stock::operation::{Operation, StockKey};
@@ -123,11 +123,13 @@ async fn two_services_take_turns(backend: &Backend, settings: &[(&str, &str)], t
     assert_eq!(levels.locked(), 40, "somebody has swept out of turn");
     turn.await;
     eventually(SOON, async || backend.row_lock().get(key).await.unwrap().levels.locked() == 0).await;
-    let mut ended = 0.0;
-    for service in &services {
-        ended += service.figure("stock_swept_holds_total{outcome=\"expired\"}").await;
-    }
-    assert_eq!((ended, explained(backend.store.as_ref(), key).await.log.entries), (20.0, 40));
+    let ended = async || {
+        let figure = "stock_swept_holds_total{outcome=\"expired\"}";
+        services[0].figure(figure).await + services[1].figure(figure).await
+    };
+    // They count when they have heard of their COMMIT, which others may see before.
+    eventually(SOON, async || ended().await >= 20.0).await;
+    assert_eq!((ended().await, explained(backend.store.as_ref(), key).await.log.entries), (20.0, 40));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -145,7 +147,8 @@ async fn two_processes_with_leases_sweep_in_turns() {
         // As soon as it is free.
         let guard = locks(&nodes).lock(LOCK).await.unwrap();
         two_services_take_turns(&backend, &settings, async {
-            assert_eq!(guard.release().await.unwrap(), Released::Released);
+            // Unconfirmed or not: it is on its way.
+            guard.release().await.unwrap();
         })
         .await;
     }

@@ -31,16 +31,18 @@ async fn the_lock_is_held_and_renewed_while_the_command_runs() {
     let notes = Notes::new();
     let work =
         format!("echo up > {0}; while [ ! -e {1} ]; do sleep 0.05; done", notes.quoted("up"), notes.quoted("end"));
-    let child = script(&servers, &["--ttl", "2s", "--owner", "nightly"], &work).spawn().unwrap();
+    let child = script(&servers, &["--ttl", "6s", "--owner", "nightly"], &work).spawn().unwrap();
     notes.lines("up", 1).await;
     let holder = || async {
         let inspection = manager(&servers).inspect("job").await;
         inspection.nodes.iter().filter_map(|node| node.state.value().map(<[u8]>::to_vec)).collect::<Vec<_>>()
     };
+    // A node may answer after the lock is had.
+    eventually(5 * SECOND, || async { holder().await.len() == 3 }).await;
     let first = holder().await;
     assert!(first.iter().all(|value| value.starts_with(b"nightly")), "{first:?}");
     // Longer than the lease: what is there now has been renewed.
-    tokio::time::sleep(3 * SECOND).await;
+    tokio::time::sleep(7 * SECOND).await;
     assert_eq!(holder().await, first);
     std::fs::write(notes.path("end"), "").unwrap();
     assert_status(&ended(child).await, 0);

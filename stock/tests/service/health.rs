@@ -74,10 +74,13 @@ async fn readiness_names_parts_and_states_and_nothing_else() {
     let ready = client.get("/readyz").await.ok();
     assert_eq!(ready, json!({"status": "ready", "database": "up", "voting": 1, "quorum": 1}));
     server.query("test", "DELETE FROM _sqlx_migrations WHERE version = 5").await.unwrap();
-    eventually(Duration::from_secs(10), async || client.get("/readyz").await.status == 503).await;
-    let unready = client.get("/readyz").await;
-    unready.is_problem(503, "not_ready");
-    assert_eq!(unready.body["detail"], "database: store_schema");
+    // It may be late with the locks, too, once.
+    eventually(Duration::from_secs(10), async || {
+        let unready = client.get("/readyz").await;
+        unready.status == 503 && unready.body["detail"] == "database: store_schema"
+    })
+    .await;
+    client.get("/readyz").await.is_problem(503, "not_ready");
     server.kill().await.unwrap();
     nodes[0].kill().await.unwrap();
     let locks = "; 0 of 1 lock nodes vote, 1 have to; 1 do not answer";
@@ -135,14 +138,18 @@ async fn figures_of_everything_are_there() {
     let running = Running::start().await;
     running.client.make(1, 5).await;
     running.client.change(1, "lock", json!({"quantity": 1})).await.ok();
-    running.client.get("/v1/stocks/1/0").await.ok();
+    // Known here for a moment, as long as there is no Redis.
+    eventually(Duration::from_secs(10), async || {
+        running.client.get("/v1/stocks/1/0").await.headers["x-cache"] == "local"
+    })
+    .await;
     let figures = async || running.client.get("/metrics").await.body.as_str().unwrap().to_owned();
     eventually(Duration::from_secs(10), async || figures().await.contains("redlock_node_up{node=\"node-1\"} 1")).await;
     let figures = figures().await;
     for part in [
         "stock_http_requests_total{method=\"POST\",route=\"/v1/stocks/{variant_id}/{warehouse_id}/{operation}\",status=\"200\"} 1",
         "stock_http_request_seconds_bucket",
-        "stock_cache_reads_total{level=\"local\"} 1",
+        "stock_cache_reads_total{level=\"local\"} ",
         "stock_sweeps_total",
         "redlock_leases",
         "stock_requests_under_way",

@@ -28,7 +28,7 @@ async fn a_body_that_is_too_long_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_does_not_come_is_not_waited_for() {
-    let running = Running::with(|service| service.request_timeout = Duration::from_secs(1)).await;
+    let running = Running::with(|service| service.request_timeout = Duration::from_secs(3)).await;
     let mut stream = TcpStream::connect(running.service.as_ref().unwrap().address()).await.unwrap();
     let head = "POST /v1/stocks/1/0/lock HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 20\r\n\r\n{";
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -106,6 +106,9 @@ async fn past_the_bound_requests_are_refused_at_once() {
     assert_eq!(client.get("/v1/stocks/1/0").await.ok()["locked_stock"], 3);
 }
 
+/// The figure that says that an operation has begun.
+const UNDER_WAY: &str = "\nstock_requests_under_way 1\n";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operation_goes_on_when_its_client_hangs_up() {
     let running = Running::start().await;
@@ -118,15 +121,8 @@ async fn an_operation_goes_on_when_its_client_hangs_up() {
         body.len()
     );
     stream.write_all(head.as_bytes()).await.unwrap();
-    // It has arrived when somebody waits for the lease.
-    let waits = async || {
-        let counters = running.instance.redlocked().unwrap().counters();
-        let key = StockKey::new(1, 0).unwrap().lock_key();
-        counters.acquisitions.count() == 0
-            && running.instance.locks().redlock.leases(9).iter().any(|lease| lease.keys[0] == key)
-    };
-    eventually(Duration::from_secs(5), waits).await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let begun = async || running.client.get("/metrics").await.body.as_str().unwrap().contains(UNDER_WAY);
+    eventually(Duration::from_secs(10), begun).await;
     drop(stream);
     in_the_way.release().await.unwrap();
     eventually(Duration::from_secs(10), async || running.client.get("/v1/stocks/1/0").await.ok()["locked_stock"] == 2)
@@ -157,7 +153,7 @@ async fn a_look_that_takes_too_long_is_given_up() {
     let database = server.url("test");
     let settings = [("DATABASE_URL", &*database), ("STOCK_REPOSITORY", "row-lock"), ("STOCK_BIND", "127.0.0.1:0")];
     let mut config = crate::support::config(&settings);
-    config.service.request_timeout = Duration::from_secs(1);
+    config.service.request_timeout = Duration::from_secs(3);
     let (service, _instance) = crate::support::open(&config, stock::assembly::Purpose::Service).await;
     let client = crate::support::Client::new(service.url());
     client.make(1, 5).await;

@@ -215,6 +215,9 @@ async fn health_is_asked_where_the_instance_listens() {
         let said = [&output.stdout, &output.stderr].map(|said| String::from_utf8_lossy(said).trim().to_owned());
         (output.status.code(), said)
     };
+    let here = format!("127.0.0.1:{port}");
+    // A node that takes its time does not vote that time.
+    testkit::eventually(Duration::from_secs(10), async || ask(&here, &[]).await.0 == Some(0)).await;
     // As inside a container, where it listens on every address.
     for bind in [&*format!("127.0.0.1:{port}"), &*format!("0.0.0.0:{port}")] {
         let (status, [out, _]) = ask(bind, &[]).await;
@@ -222,7 +225,6 @@ async fn health_is_asked_where_the_instance_listens() {
         assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["status"], "ready");
     }
     nodes[0].kill().await.unwrap();
-    let here = format!("127.0.0.1:{port}");
     testkit::eventually(Duration::from_secs(10), async || ask(&here, &[]).await.0 == Some(1)).await;
     let (_, [out, err]) = ask(&here, &[]).await;
     assert!(out.is_empty() && err.contains("not_ready"), "{err}");

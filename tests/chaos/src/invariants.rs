@@ -40,6 +40,8 @@ pub(crate) enum Invariant {
     RealTimeOrder,
     /// Work goes on, and is back to what it was soon after the last fault.
     Recovery,
+    /// The same, but for the time for which nodes that forgot are kept out of votes.
+    LateRecovery,
 }
 
 impl Invariant {
@@ -55,7 +57,7 @@ impl Invariant {
             Self::Losses => "nothing lost but what was not written back",
             Self::Holds => "holds agree with the log",
             Self::RealTimeOrder => "real time agrees with versions",
-            Self::Recovery => "work goes on",
+            Self::Recovery | Self::LateRecovery => "work goes on",
         }
     }
 
@@ -71,7 +73,8 @@ impl Invariant {
             Self::Losses => losses::check(history),
             Self::Holds => holds::check(history),
             Self::RealTimeOrder => order::check(history),
-            Self::Recovery => recovery::check(history),
+            Self::Recovery => recovery::check(history, recovery::SOON),
+            Self::LateRecovery => recovery::check(history, recovery::LATE),
         }
     }
 }

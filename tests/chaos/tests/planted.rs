@@ -89,7 +89,7 @@ async fn a_journal_that_is_not_written_back_is_lost_with_redis() {
 
 /// Each of these has a check of its own; one round shows that all of them can fail.
 #[tokio::test(flavor = "multi_thread")]
-async fn memory_tasks_and_connections_that_are_lost_and_a_queue_without_an_end_are_seen() {
+async fn alone_memory_tasks_and_connections_that_are_lost_and_a_queue_without_an_end_are_seen() {
     let bugs = "service-leaks-memory,service-leaks-tasks,service-leaks-connections,service-queue-unbounded";
     // Long enough for a node and the database to hang.
     let length = Some(Duration::from_secs(9));
@@ -101,7 +101,7 @@ async fn memory_tasks_and_connections_that_are_lost_and_a_queue_without_an_end_a
 
 /// It takes offence when the database has been away, and is done with that after the round only.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_that_sulks_does_not_go_on_and_its_throughput_is_missed() {
+async fn alone_a_service_that_sulks_does_not_go_on_and_its_throughput_is_missed() {
     let report = caught_within(None, 1, ("redlocked-sulks", "load", "work goes on")).await.to_string();
     assert!(report.contains("throughput is not back"), "{report}");
 }

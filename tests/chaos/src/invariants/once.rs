@@ -11,11 +11,11 @@ use crate::record::{Asked, History, Logged, Op, Verdict};
 pub(super) const EXPIRY: &str = "expire:";
 
 pub(super) fn check(history: &History) -> Vec<String> {
-    check_unless(history, |_| false)
+    check_unless(history, |_, _| false)
 }
 
-/// The same where the entries of what was answered at some moments may be missing.
-pub(super) fn check_unless(history: &History, may_be_lost: impl Fn(Nanos) -> bool) -> Vec<String> {
+/// The same where entries may be missing, by when their operation was asked for and when it was answered.
+pub(super) fn check_unless(history: &History, may_be_lost: impl Fn(Nanos, Nanos) -> bool) -> Vec<String> {
     let mut log: BTreeMap<&str, Vec<&Logged>> = BTreeMap::new();
     for entry in &history.logged {
         log.entry(&entry.request_id).or_default().push(entry);
@@ -25,7 +25,7 @@ pub(super) fn check_unless(history: &History, may_be_lost: impl Fn(Nanos) -> boo
         let Asked::Change { id, parts } = &op.asked else { continue };
         let mut entries = log.remove(id.as_str()).unwrap_or_default();
         entries.sort_by_key(|entry| entry.position);
-        if entries.is_empty() && op.told.as_ref().is_some_and(|told| may_be_lost(told.at)) {
+        if entries.is_empty() && op.told.as_ref().is_some_and(|told| may_be_lost(op.at, told.at)) {
             continue;
         }
         broken.extend(wrong(op, parts, &entries).map(|what| format!("{id}: {what}")));

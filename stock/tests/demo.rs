@@ -176,11 +176,15 @@ async fn the_control_room_answers_while_it_sells() {
         .await;
         assert_eq!(look().await["nodes"].as_array().unwrap().len(), 5);
         // The demo hurts and mends its nodes as well, this one too.
-        testkit::eventually(std::time::Duration::from_secs(15), async || {
+        testkit::eventually(std::time::Duration::from_secs(30), async || {
             let stopped = client.post(format!("{url}/v1/room/nodes/1/stop")).send().await.unwrap();
             assert_eq!(stopped.status(), 204);
-            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-            look().await["nodes"][0]["state"] == "hung"
+            let hung = async {
+                while look().await["nodes"][0]["state"] != "hung" {
+                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                }
+            };
+            tokio::time::timeout(std::time::Duration::from_secs(3), hung).await.is_ok()
         })
         .await;
         let sent = Command::new("kill").args(["-INT", &process]).status().unwrap();

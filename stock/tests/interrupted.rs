@@ -80,6 +80,8 @@ impl Apart {
     }
 
     async fn entries(&self, key: StockKey) -> u64 {
+        // Our own connections were broken too.
+        eventually(SOON, async || self.backend.store.read(key).await.is_ok()).await;
         suite::explained(self.backend.store.as_ref(), key).await.log.entries
     }
 }

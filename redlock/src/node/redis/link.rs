@@ -221,7 +221,7 @@ fn refuse(queue: &Queue, jobs: Vec<Job>, error: RedisError) -> RedisResult<()> {
         }
         job.answer(Err(answer.clone()));
     }
-    if owes || error.is_unrecoverable_error() { Err(error) } else { Ok(()) }
+    if owes || error.is_io_error() || error.is_unrecoverable_error() { Err(error) } else { Ok(()) }
 }
 
 pub(super) fn timed_out(what: &'static str) -> RedisError {

@@ -164,7 +164,7 @@ impl Link {
                 Ok(())
             }
             Err(error) if script::is_unknown_script(&error) => self.forgotten(queue, jobs, error),
-            Err(error) => refuse(queue, jobs, error),
+            Err(error) => self.refuse(queue, jobs, error),
         }
     }
 
@@ -198,7 +198,23 @@ impl Link {
     fn forgotten(&mut self, queue: &Queue, jobs: Vec<Job>, error: RedisError) -> RedisResult<()> {
         let (again, given_up): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.resent < RESENDS);
         self.again.extend(again.into_iter().map(|job| Job { resent: job.resent + 1, ..job }));
-        if given_up.is_empty() { Ok(()) } else { refuse(queue, given_up, error) }
+        if given_up.is_empty() { Ok(()) } else { self.refuse(queue, given_up, error) }
+    }
+
+    /// A whole command failed. Where there is a release in it the node is as good as down, and is owed;
+    /// a connection that broke is of no more use anyway.
+    fn refuse(&self, queue: &Queue, jobs: Vec<Job>, error: RedisError) -> RedisResult<()> {
+        let answer = queue.error(&error);
+        let is_hopeless = *answer.cause() == Cause::Auth || script::is_misplaced(&error, self.wire.routes());
+        let mut owes = false;
+        for job in jobs {
+            if matches!(job.request, Request::Release { .. }) && !is_hopeless {
+                queue.owe(&job);
+                owes = true;
+            }
+            job.answer(Err(answer.clone()));
+        }
+        if owes || error.is_io_error() || error.is_unrecoverable_error() { Err(error) } else { Ok(()) }
     }
 
     /// Everything that was under way, oldest first.
@@ -206,22 +222,6 @@ impl Link {
         let sent = std::mem::take(&mut self.sent).into_iter().flat_map(|sent| sent.jobs);
         std::mem::take(&mut self.again).into_iter().chain(sent).collect()
     }
-}
-
-/// A whole command failed. Where there is a release in it the node is as good as down, and is owed;
-/// a connection that broke is of no more use anyway.
-fn refuse(queue: &Queue, jobs: Vec<Job>, error: RedisError) -> RedisResult<()> {
-    let answer = queue.error(&error);
-    let is_hopeless = *answer.cause() == Cause::Auth || script::is_misplaced(&error);
-    let mut owes = false;
-    for job in jobs {
-        if matches!(job.request, Request::Release { .. }) && !is_hopeless {
-            queue.owe(&job);
-            owes = true;
-        }
-        job.answer(Err(answer.clone()));
-    }
-    if owes || error.is_io_error() || error.is_unrecoverable_error() { Err(error) } else { Ok(()) }
 }
 
 pub(super) fn timed_out(what: &'static str) -> RedisError {

@@ -73,9 +73,14 @@ pub(super) fn is_unknown_script(error: &RedisError) -> bool {
     error.code() == Some("NOSCRIPT")
 }
 
-/// Whether the keys are not this server's, or not of one server: so was what came before about the same keys.
-pub(super) fn is_misplaced(error: &RedisError) -> bool {
-    matches!(error.code(), Some("CROSSSLOT" | "MOVED"))
+/// Whether the keys are not of one server, or not of this one: so was what came before about the same keys. A
+/// connection that routes was wrong about the server, and is right the next time.
+pub(super) fn is_misplaced(error: &RedisError, routes: bool) -> bool {
+    match error.code() {
+        Some("CROSSSLOT") => true,
+        Some("MOVED") => !routes,
+        _ => false,
+    }
 }
 
 /// What kind of failure `error` is.

@@ -25,6 +25,11 @@ pub(super) trait Wire: Send {
         false
     }
 
+    /// Whether it finds out by itself which server has a key.
+    fn routes(&self) -> bool {
+        false
+    }
+
     /// How many commands may be under way at a time. Enough to keep a connection busy over one
     /// round trip; more would only keep what is ready from travelling together.
     fn depth(&self) -> usize {
@@ -74,6 +79,10 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Wire for Routed<C> {
 
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<RedisResult<Value>> {
         self.0.poll(cx)
+    }
+
+    fn routes(&self) -> bool {
+        true
     }
 
     fn depth(&self) -> usize {

@@ -235,7 +235,7 @@ async fn a_lease_with_little_time_left_that_cannot_be_extended_is_not_taken() {
 
 /// The lease is passed to a waiter in the very moment in which that one is dropped.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_waiter_that_vanishes_in_that_moment_leaks_nothing() {
+async fn alone_a_waiter_that_vanishes_in_that_moment_leaks_nothing() {
     let servers = RedisServer::fleet(3).await.unwrap();
     let redlock = connected(&servers).await;
     for turn in 0..300_u64 {
@@ -259,7 +259,7 @@ async fn a_waiter_that_vanishes_in_that_moment_leaks_nothing() {
         dropping.await.unwrap();
         let started = Instant::now();
         drop(staying.await.unwrap().unwrap());
-        assert!(started.elapsed() < 4 * SECOND, "nobody holds what was passed to who is gone");
+        assert!(started.elapsed() < SECOND, "nobody holds what was passed to who is gone");
         for task in vanishing {
             let _ = task.await;
         }
@@ -268,7 +268,7 @@ async fn a_waiter_that_vanishes_in_that_moment_leaks_nothing() {
 }
 
 #[tokio::test]
-async fn who_is_dropped_leaves_the_line_at_once() {
+async fn alone_who_is_dropped_leaves_the_line_at_once() {
     let servers = RedisServer::fleet(3).await.unwrap();
     let redlock = connected(&servers).await;
     let guard = redlock.lock("order:42").await.unwrap();
@@ -279,8 +279,7 @@ async fn who_is_dropped_leaves_the_line_at_once() {
     guard.release().await.unwrap();
     let started = Instant::now();
     second.await.unwrap().unwrap().release().await.unwrap();
-    // A lease that had gone to the first one would be over after ten seconds.
-    assert!(started.elapsed() < 8 * SECOND);
+    assert!(started.elapsed() < SECOND);
     nobody_holds(&redlock, &servers).await;
 }
 
@@ -340,7 +339,7 @@ async fn a_wait_that_runs_out_behind_others_tells_an_outage_from_a_holder() {
 
 /// Sixteen tasks of one process take turns without a pause; one of another wants in.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_process_gets_its_turn() {
+async fn alone_another_process_gets_its_turn() {
     let servers = RedisServer::fleet(3).await.unwrap();
     let (redlock, other) = (connected(&servers).await, connected(&servers).await);
     let busy: Vec<_> = (0..16)
@@ -358,7 +357,7 @@ async fn another_process_gets_its_turn() {
     for _ in 0..20 {
         let started = Instant::now();
         let guard = other.lock("order:42").await.unwrap();
-        assert!(started.elapsed() < 10 * SECOND, "{:?}", started.elapsed());
+        assert!(started.elapsed() < 2 * SECOND, "{:?}", started.elapsed());
         guard.release().await.unwrap();
     }
     busy.iter().for_each(tokio::task::JoinHandle::abort);

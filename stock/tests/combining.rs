@@ -88,7 +88,7 @@ async fn an_operation_goes_on_when_its_caller_is_gone() {
 
 /// A batch takes one lease over all its records, also over those whose leases linger.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_batch_and_its_records_do_not_wait_for_each_other() {
+async fn alone_a_batch_and_its_records_do_not_wait_for_each_other() {
     let backend = Backend::sqlite().await;
     let repository = Redlocked::new(backend.leased.clone(), sim_locks());
     let keys = [suite::make(&repository, 1_000).await, suite::make(&repository, 1_000).await];
@@ -98,7 +98,7 @@ async fn a_batch_and_its_records_do_not_wait_for_each_other() {
         repository.change(lock(keys[1], 1)).await.unwrap();
         repository.apply(Request::batch(keys.map(|key| lock(key, 1)).to_vec())).await.unwrap();
     }
-    assert!(began.elapsed() < Duration::from_secs(60), "it took {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(5), "it took {:?}", began.elapsed());
     for key in keys {
         assert_eq!(suite::explained(backend.store.as_ref(), key).await.record.levels.locked(), 20);
     }

@@ -10,9 +10,9 @@ mod program;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backends::{Backend, locks, locks_on, migrated, sim_locks, sim_nodes};
+use backends::{Backend, locks_on, migrated, sim_locks, sim_nodes};
 use program::Service;
-use redlock::Redlock;
+use redlock::{Redlock, Released, RestartGuard};
 use stock::assembly::{Instance, Purpose};
 use stock::config::{Config, Flags};
 use stock::operation::{Operation, StockKey};
@@ -145,10 +145,10 @@ async fn two_processes_with_leases_sweep_in_turns() {
             ("STOCK_REPOSITORY", kind),
         ];
         // As soon as it is free.
-        let guard = locks(&nodes).lock(LOCK).await.unwrap();
+        let patient = Redlock::builder().nodes(nodes.iter().map(RedisServer::url)).node_timeout(Duration::from_secs(2));
+        let guard = patient.restart_guard(RestartGuard::Off).build().unwrap().lock(LOCK).await.unwrap();
         two_services_take_turns(&backend, &settings, async {
-            // Unconfirmed or not: it is on its way.
-            guard.release().await.unwrap();
+            assert_eq!(guard.release().await.unwrap(), Released::Released);
         })
         .await;
     }

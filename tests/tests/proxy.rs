@@ -95,7 +95,7 @@ async fn one_way_black_holes_hold_one_way() {
 }
 
 #[tokio::test]
-async fn a_delay_comes_once_each_way_and_does_not_add_up() {
+async fn alone_a_delay_comes_once_each_way_and_does_not_add_up() {
     let Line { proxy, mut client, mut server } = line().await;
     let delay = Duration::from_millis(100);
     proxy.set(Mode::Delay(delay));
@@ -106,7 +106,7 @@ async fn a_delay_comes_once_each_way_and_does_not_add_up() {
     }
     arrives(&mut server, &[b'x'; 20]).await;
     assert!(started.elapsed() >= 2 * delay, "twenty sends take as long as they take, and the last is delayed too");
-    assert!(started.elapsed() < 18 * delay, "chunk after chunk was delayed: {:?}", started.elapsed());
+    assert!(started.elapsed() < 10 * delay, "chunk after chunk was delayed: {:?}", started.elapsed());
     let answered = Instant::now();
     server.write_all(b"y").await.unwrap();
     arrives(&mut client, b"y").await;

@@ -146,6 +146,7 @@ async fn figures_of_everything_are_there() {
     let figures = async || running.client.get("/metrics").await.body.as_str().unwrap().to_owned();
     eventually(Duration::from_secs(10), async || figures().await.contains("redlock_node_up{node=\"node-1\"} 1")).await;
     let figures = figures().await;
+    assert!(!figures.contains("stock_cache_reads_total{level=\"local\"} 0"), "{figures}");
     for part in [
         "stock_http_requests_total{method=\"POST\",route=\"/v1/stocks/{variant_id}/{warehouse_id}/{operation}\",status=\"200\"} 1",
         "stock_http_request_seconds_bucket",

@@ -40,8 +40,6 @@ pub(crate) enum Invariant {
     RealTimeOrder,
     /// Work goes on, and is back to what it was soon after the last fault.
     Recovery,
-    /// The same, but for the time for which nodes that forgot are kept out of votes.
-    LateRecovery,
 }
 
 impl Invariant {
@@ -57,7 +55,7 @@ impl Invariant {
             Self::Losses => "nothing lost but what was not written back",
             Self::Holds => "holds agree with the log",
             Self::RealTimeOrder => "real time agrees with versions",
-            Self::Recovery | Self::LateRecovery => "work goes on",
+            Self::Recovery => "work goes on",
         }
     }
 
@@ -73,8 +71,7 @@ impl Invariant {
             Self::Losses => losses::check(history),
             Self::Holds => holds::check(history),
             Self::RealTimeOrder => order::check(history),
-            Self::Recovery => recovery::check(history, recovery::SOON),
-            Self::LateRecovery => recovery::check(history, recovery::LATE),
+            Self::Recovery => recovery::check(history),
         }
     }
 }

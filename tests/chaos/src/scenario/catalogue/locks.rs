@@ -13,13 +13,10 @@ use crate::faults::client::{How as MemberHow, MemberFault};
 use crate::faults::clock::{self, ClockFault, Push};
 use crate::faults::link::{LinkFault, Trouble};
 use crate::faults::node::{How, Node, NodeFault};
-use crate::invariants::Invariant::{self, Exclusion, LateRecovery, Recovery, StaleWrites, Tokens};
+use crate::invariants::Invariant::{self, Exclusion, Recovery, StaleWrites, Tokens};
 use crate::plan::Choice;
 
 const LOCKS: &[Invariant] = &[Exclusion, Tokens, StaleWrites, Recovery];
-
-/// Where so many nodes forget that nobody can lock before the first of them are let in again.
-const FORGETTING: &[Invariant] = &[Exclusion, Tokens, StaleWrites, LateRecovery];
 
 /// Clocks that are wrong by more than the drift may break exclusion, never the ledger. Tokens are then promised for
 /// what nodes granted, and tasks that hand a lease on go by it; see the table in the README.
@@ -59,23 +56,17 @@ pub(super) fn all() -> Vec<Scenario> {
             "up to two of five nodes die and come back with their data",
             LockStage { servers: Servers::Durable, ..stage(killed) },
         ),
-        Scenario {
-            holds: FORGETTING,
-            ..scenario(
-                "lock-forgetful",
-                "nodes die one after another and come back without a key",
-                LockStage { lanes: 1, ..stage(forgetful) },
-            )
-        },
+        scenario(
+            "lock-forgetful",
+            "nodes die one after another and come back without a key",
+            LockStage { lanes: 1, ..stage(forgetful) },
+        ),
         scenario("lock-hung", "up to two of five nodes hang (SIGSTOP)", LockStage { keys: 1, ..stage(hung) }),
-        Scenario {
-            holds: FORGETTING,
-            ..scenario(
-                "lock-majority",
-                "up to four of five nodes die, hang or forget at the same time",
-                LockStage { lanes: 4, ..stage(majority) },
-            )
-        },
+        scenario(
+            "lock-majority",
+            "up to four of five nodes die, hang or forget at the same time",
+            LockStage { lanes: 4, ..stage(majority) },
+        ),
         scenario(
             "lock-slow",
             "the ways of single clients to their nodes are slow",
